@@ -1,0 +1,202 @@
+"""The kernels, imported as ``mlcore.kernels``: which backends there are, and the door to them.
+
+A backend is a module with one function a row of `mlcore.kernels.table`. `get` chooses one,
+`status` says which are there and why the others are not, `Backend.call` checks arguments and
+calls a kernel. This package never imports the rest of mlcore.
+"""
+
+from __future__ import annotations
+
+if __name__ != "mlcore.kernels":
+    raise ImportError(
+        "import this package as mlcore.kernels: a second copy under another name would have "
+        "its own state"
+    )
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.table import ACTIVATIONS, KINDS, TABLE, Activation, Array, Dims, Row
+
+__all__ = ["ACTIVATIONS", "TABLE", "Activation", "Backend", "Row", "Status", "get", "status"]
+
+Kernel = Callable[..., None]
+
+# In order of preference; each module is imported when it is first asked for.
+BACKENDS: dict[str, str] = {
+    "native": "mlcore.kernels.native._kernels",
+    "numpy": "mlcore.kernels.reference",
+}
+
+# The values that an index may take are bounded by a dimension of the same call.
+BOUNDS = {"labels": "N", "rows": "S"}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A set of kernels.
+
+    Attributes
+    ----------
+    name : str
+        "native" or "numpy".
+    kernels : dict of str to callable
+        One function for every row of the table, with the row's signature. They check nothing.
+    """
+
+    name: str
+    kernels: dict[str, Kernel]
+
+    def call(self, operation: str, **arguments: Any) -> None:
+        """Check the arguments against the operation's row, convert them, and run the kernel.
+
+        Parameters
+        ----------
+        operation : str
+            A name of `TABLE`.
+        **arguments
+            As the row lists them. Inputs of any layout and byte order are copied where the
+            kernel needs them contiguous; outputs are written in place and must be C-contiguous,
+            writable and of the right dtype.
+
+        Raises
+        ------
+        InputError
+            For an unknown operation or argument, and for a shape, dtype, layout or index that
+            does not fit, before anything is written.
+        """
+        row = TABLE.get(operation)
+        if row is None:
+            raise unknown("operation", operation, TABLE)
+        for name in arguments:
+            if name not in row.arguments:
+                raise unknown(f"argument of {operation}", name, row.arguments)
+        given: dict[str, Any] = {}
+        dims: Dims = {}
+        dtype: np.dtype[Any] | None = None
+        for name, spec in row.arguments.items():
+            if name not in arguments and not (spec is not None and spec.optional):
+                raise InputError(f"{operation} needs the argument {name!r}")
+            value = arguments.get(name)
+            if spec is None:
+                given[name] = value
+            elif value is None:
+                if not spec.optional:
+                    raise InputError(f"{operation}: {name} must be an array, not None")
+                given[name] = None
+            else:
+                given[name] = _checked(operation, name, value, spec, dims)
+                if spec.kind == "real":
+                    dtype = dtype or given[name].dtype
+                    if given[name].dtype != dtype:
+                        raise InputError(
+                            f"{operation}: {name} is {given[name].dtype}, the arrays before it "
+                            f"are {dtype}; use one dtype for all"
+                        )
+        for name, letter in BOUNDS.items():
+            if row.arguments.get(name) is not None and given[name] is not None and letter in dims:
+                _check_range(operation, name, given[name], dims[letter])
+        with np.errstate(all="ignore"):
+            self.kernels[operation](*given.values())
+
+
+def _checked(operation: str, name: str, value: Any, spec: Array, dims: Dims) -> Any:
+    where = f"{operation}: {name}"
+    array = value if spec.role != "in" else np.asarray(value)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{where} is written to and must be a NumPy array, not {type(value)}")
+    if array.ndim != len(spec.dims):
+        raise InputError(f"{where} has shape {array.shape}; it needs the axes {spec.dims}")
+    for letter, length in zip(spec.dims, array.shape, strict=True):
+        if dims.setdefault(letter, length) != length:
+            raise InputError(
+                f"{where} has shape {array.shape}; its axis {letter} must be {dims[letter]}, "
+                "as in the arrays before it"
+            )
+    kind = KINDS[spec.kind]
+    allowed = {"real": "fd", "data": "Bfd"}.get(spec.kind) or np.dtype(kind).char
+    if spec.kind == "labels" or spec.kind == "index":
+        fits = array.dtype.kind in "iu" and (spec.role == "in" or array.dtype == kind)
+    else:
+        fits = array.dtype.char in allowed or array.dtype == kind
+    if not fits:
+        wanted = {"real": "float32 or float64", "data": "uint8, float32 or float64"}
+        raise InputError(
+            f"{where} is {array.dtype}; it must be {wanted.get(spec.kind, np.dtype(kind).name)}"
+        )
+    if spec.role == "in":
+        target = np.dtype(kind) if kind is not None else array.dtype.newbyteorder("=")
+        return np.ascontiguousarray(array, dtype=target)
+    if not (array.flags.c_contiguous and array.flags.writeable and array.dtype.isnative):
+        raise InputError(f"{where} is written to: it must be C-contiguous, writable, native-endian")
+    return array
+
+
+def _check_range(operation: str, name: str, values: Any, below: int) -> None:
+    if values.size and not 0 <= values.min() <= values.max() < below:
+        first = int(np.flatnonzero((values < 0) | (values >= below))[0])
+        raise InputError(
+            f"{operation}: {name}[{first}] is {values[first]}; it must be in 0..{below - 1}"
+        )
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a backend can be used, and if not, why."""
+
+    name: str
+    available: bool
+    reason: str
+
+
+_loaded: dict[str, Backend] = {}
+
+
+def _load(name: str) -> Backend:
+    if name not in _loaded:
+        module = importlib.import_module(BACKENDS[name])
+        _loaded[name] = Backend(name, {row: getattr(module, row) for row in TABLE})
+    return _loaded[name]
+
+
+def status() -> list[Status]:
+    """Return what there is of every backend, in order of preference."""
+    found = []
+    for name in BACKENDS:
+        try:
+            _load(name)
+            found.append(Status(name, True, ""))
+        except ImportError as error:
+            found.append(Status(name, False, str(error)))
+    return found
+
+
+def get(name: str | None = None) -> Backend:
+    """Return a backend.
+
+    Parameters
+    ----------
+    name : str, optional
+        "native" or "numpy". By default the environment variable ``MLCORE_BACKEND``, else the
+        first one that is there.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and for a backend that is asked for by name and cannot be used.
+    """
+    chosen = name or os.environ.get("MLCORE_BACKEND")
+    if chosen is None:
+        chosen = next(entry.name for entry in status() if entry.available)
+    if chosen not in BACKENDS:
+        raise unknown("backend", chosen, BACKENDS)
+    try:
+        return _load(chosen)
+    except ImportError as error:
+        raise InputError(f"the {chosen} backend cannot be used: {error}") from error

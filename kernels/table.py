@@ -1,0 +1,655 @@
+"""The kernel table: one row per operation, the same signature in every backend.
+
+A row says what the arrays of an operation are called and how large they are, which settings it
+is tested with, how its random inputs are made, how far a backend may be from the reference, and
+what it costs. Parity tests, gradient checks, plans and benchmarks iterate this table, so a new
+operation is a function in each backend and one row here.
+
+Every kernel writes into arrays that the caller allocated and returns nothing. Arrays are
+C-contiguous and in native byte order; `mlcore.kernels.Backend.call` is the door that checks and
+converts, the plan calls kernels without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Dims = dict[str, int]
+Case = Mapping[str, Any]
+Arguments = dict[str, Any]
+
+ACTIVATION_SETTINGS = ("activation", "parameter")
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What the engine must know of an activation function.
+
+    Attributes
+    ----------
+    formula : str
+        The definition; `a` stands for the parameter.
+    stored : {"output", "input"}
+        From what the derivative is computed. The output where that is exact, so that the
+        pre-activation need not be kept.
+    parameter : str or None
+        The parameter's name as layers spell it, or None.
+    default : float
+        The parameter's default.
+    rowwise : bool
+        Whether an output depends on its whole row.
+    """
+
+    formula: str
+    stored: Literal["output", "input"] = "output"
+    parameter: str | None = None
+    default: float = 0.0
+    rowwise: bool = False
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "identity": Activation("x"),
+    "relu": Activation("max(x, 0)"),
+    "relu6": Activation("min(max(x, 0), 6)"),
+    "leaky_relu": Activation("x if x > 0 else a*x", parameter="alpha", default=0.01),
+    "elu": Activation("x if x > 0 else a*(exp(x) - 1)", parameter="alpha", default=1.0),
+    "tanh": Activation("tanh(x)"),
+    "sigmoid": Activation("1 / (1 + exp(-a*x))", parameter="slope", default=1.0),
+    "softplus": Activation("log(1 + exp(x))"),
+    "silu": Activation("x / (1 + exp(-x))", stored="input"),
+    "gelu": Activation("x/2 * (1 + erf(x / sqrt(2)))", stored="input"),
+    "softmax": Activation("exp(x) / sum(exp(x))", rowwise=True),
+    "log_softmax": Activation("x - log(sum(exp(x)))", rowwise=True),
+}
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array argument: its dimensions by letter, its kind, who writes it.
+
+    `kind` is "real" (float32 or float64, one and the same in a call), "labels" (int32),
+    "index" (int64), "bits" (uint32) or "data" (uint8, float32 or float64).
+    """
+
+    dims: tuple[str, ...]
+    kind: Literal["real", "labels", "index", "bits", "data"] = "real"
+    role: Literal["in", "out", "inout"] = "in"
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """How a backward kernel is checked against differences of its forward kernel.
+
+    With a random upstream gradient g for the forward output, the derivative of
+    sum(g * output) with respect to each input in `pairs` must equal the backward output named
+    beside it. `upstream` is the backward argument that takes g; a forward that is itself the
+    backward (a loss) has none and is checked on the mean of its output.
+    """
+
+    forward: str
+    output: str
+    pairs: Mapping[str, str]
+    upstream: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation.
+
+    Attributes
+    ----------
+    name, group, formula : str
+        What it is called, which section of the table it belongs to, what it computes.
+    arguments : dict of str to Array or None
+        In the order of the signature; None marks a setting (a number, a string or a bool).
+    cases : tuple of dict
+        The settings it is tested with. An optional array is left out (None) where the case
+        says ``"absent"``.
+    sizes : tuple of dict
+        Dimensions to test: none, one, odd, prime and uneven ones.
+    bench : tuple of dict
+        Dimensions to measure.
+    eps : callable
+        From the dimensions, how many machine epsilons (relative to 1 + abs(right value)) a backend
+        may be off. Zero for what must be exact.
+    flops : callable
+        From the dimensions, the floating-point operations of one call.
+    inputs : callable
+        ``inputs(arguments, rng, dims, case)`` replaces the standard normal draws where an
+        operation needs others.
+    gradient : Gradient or None
+        How its derivative is checked.
+    """
+
+    name: str
+    group: str
+    formula: str
+    arguments: Mapping[str, Array | None]
+    cases: tuple[Case, ...] = ({},)
+    sizes: tuple[Dims, ...] = ()
+    bench: tuple[Dims, ...] = ()
+    eps: Callable[[Dims], float] = lambda dims: 8.0
+    flops: Callable[[Dims], float] = lambda dims: 0.0
+    inputs: Callable[[Arguments, np.random.Generator, Dims, Case], None] | None = None
+    gradient: Gradient | None = None
+    arrays: Mapping[str, Array] = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = {name: spec for name, spec in self.arguments.items() if spec is not None}
+        object.__setattr__(self, "arrays", named)
+
+    def outputs(self) -> Iterator[str]:
+        """Yield the names of the arrays that a call writes."""
+        return (name for name, spec in self.arrays.items() if spec.role != "in")
+
+    def generate(
+        self, rng: np.random.Generator, dims: Dims, dtype: DTypeLike, case: Case
+    ) -> Arguments:
+        """Make arguments for one call: random inputs, and outputs filled with a poison.
+
+        The poison (NaN, or the largest integer) shows where a kernel reads what it should
+        write, or does not write at all.
+        """
+        made: Arguments = {}
+        for name, spec in self.arguments.items():
+            if spec is None:
+                made[name] = case[name]
+            elif case.get(name) == "absent":
+                made[name] = None
+            else:
+                shape = tuple(dims[letter] for letter in spec.dims)
+                kind = KINDS[spec.kind] or dtype
+                if spec.role == "out":
+                    made[name] = poisoned(shape, kind)
+                else:
+                    made[name] = rng.standard_normal(shape).astype(kind)
+        if self.inputs is not None:
+            self.inputs(made, rng, dims, case)
+        return made
+
+
+KINDS: dict[str, type[np.generic] | None] = {
+    "real": None,
+    "labels": np.int32,
+    "index": np.int64,
+    "bits": np.uint32,
+    "data": None,
+}
+
+
+def poisoned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array full of NaN, or of the largest integer of its dtype."""
+    kind = np.dtype(dtype)
+    return np.full(shape, np.nan if kind.kind == "f" else np.iinfo(kind).max, dtype=kind)
+
+
+def real(*dims: str, optional: bool = False) -> Array:
+    """Return the description of a floating-point input."""
+    return Array(dims, optional=optional)
+
+
+def out(*dims: str, optional: bool = False) -> Array:
+    """Return the description of a floating-point output."""
+    return Array(dims, role="out", optional=optional)
+
+
+def inout(*dims: str, optional: bool = False) -> Array:
+    """Return the description of a floating-point array that is updated in place."""
+    return Array(dims, role="inout", optional=optional)
+
+
+def sizes(letters: str, *values: tuple[int, ...]) -> tuple[Dims, ...]:
+    """Return dimensions by letter, ``sizes("B N", (1, 2))`` being ``({"B": 1, "N": 2},)``."""
+    return tuple(dict(zip(letters.split(), value, strict=True)) for value in values)
+
+
+def activation_cases() -> tuple[Case, ...]:
+    """Return every activation with its default parameter, and with another one."""
+    cases: list[Case] = []
+    for name, spec in ACTIVATIONS.items():
+        cases.append({"activation": name, "parameter": spec.default})
+        if spec.parameter:
+            cases.append({"activation": name, "parameter": 0.3})
+    return tuple(cases)
+
+
+def forward_linear_cases() -> tuple[Case, ...]:
+    """Return the activation cases of `linear`, which keeps `pre` where backward wants it."""
+    kept = [
+        {**case, "pre": "absent"} if ACTIVATIONS[case["activation"]].stored == "output" else case
+        for case in activation_cases()
+    ]
+    bare = {"activation": "relu", "parameter": 0.0, "b": "absent", "pre": "absent"}
+    return (*kept, bare)
+
+
+def backward_linear_cases() -> tuple[Case, ...]:
+    """Return the activation cases of `linear_backward`, and those with outputs not wanted."""
+    relu = {"activation": "relu", "parameter": 0.0}
+    return (
+        *activation_cases(),
+        {**relu, "dx": "absent"},
+        {**relu, "db": "absent"},
+        {**relu, "dw": "absent", "db": "absent"},
+    )
+
+
+def scaled_weights(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Scale the weights so that outputs are of order one at any depth."""
+    made["w"] /= made["w"].dtype.type(max(1, dims["K"]) ** 0.5)
+
+
+def stored_activation(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make `stored` what the forward pass would have kept."""
+    from mlcore.kernels import reference
+
+    if ACTIVATIONS[case["activation"]].stored == "output":
+        z = made["stored"].copy()
+        with np.errstate(divide="ignore"):
+            reference.activation(z, case["activation"], case["parameter"], made["stored"])
+    if "w" in made:
+        scaled_weights(made, rng, dims, case)
+
+
+def class_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make labels in range, and soft targets whose rows sum to one."""
+    if made["labels"] is not None:
+        made["labels"][...] = rng.integers(0, dims["N"], dims["B"])
+    if made["targets"] is not None:
+        made["targets"][...] = rng.dirichlet(np.ones(dims["N"]), dims["B"])
+    made["logits"] *= 3
+
+
+def unit_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make targets between zero and one."""
+    made["targets"][...] = rng.random(made["targets"].shape)
+
+
+def positive_state(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make the running averages of squares positive, and consistent with the mean beside them."""
+    for name in ("second_moment", "square_average"):
+        if made.get(name) is not None:
+            made[name][...] = made[name] ** 2 + 0.1
+    if made.get("gradient_average") is not None:
+        made["gradient_average"] *= 0.1
+
+
+def data_rows(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make a source of the dtype that the case names, and row numbers inside it."""
+    if "source" in made:
+        kind = np.dtype(case.get("source_dtype", made["source"].dtype))
+        drawn = rng.integers(0, 128, made["source"].shape)
+        made["source"] = drawn.astype(kind)
+    made["rows"][...] = rng.integers(0, dims["S"], dims["B"])
+
+
+def any_bits(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make counters and keys of all 32 bits."""
+    for name in ("counter", "key"):
+        made[name] = rng.integers(0, 2**32, made[name].shape, dtype=np.uint32)
+
+
+DENSE_SIZES = sizes(
+    "B K N", (0, 3, 2), (1, 1, 1), (3, 0, 2), (2, 3, 0), (2, 3, 1), (5, 7, 3), (13, 17, 19), (50, 31, 10),
+    (4, 8, 8), (9, 600, 21),
+)  # fmt: skip
+DENSE_BENCH = sizes(
+    "B K N", (50, 784, 512), (50, 512, 64), (64, 500, 250), (100, 300, 300), (32, 16, 16), (1, 784, 128)
+)  # fmt: skip
+PLANE_SIZES = sizes("B N", (0, 3), (1, 1), (2, 1), (5, 7), (13, 129), (4, 64), (3, 257))
+PLANE_BENCH = sizes("B N", (50, 512), (100, 10), (1000, 64))
+FLAT_SIZES = sizes("P", (0,), (1,), (7,), (64,), (1009,))
+FLAT_BENCH = sizes("P", (437_000,), (10_000,))
+DRAW: dict[str, Array | None] = {"seed": None, "stream": None, "step": None}
+DRAW_CASES: tuple[Case, ...] = (
+    {"seed": 0, "stream": 0, "step": 0},
+    {"seed": 2**64 - 3, "stream": 65_535, "step": 2**40 + 7},
+)
+
+
+def with_draws(*settings: Case) -> tuple[Case, ...]:
+    """Combine settings with the seeds, streams and steps to test."""
+    return tuple({**draw, **setting} for draw in DRAW_CASES for setting in settings)
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "linear",
+        "dense",
+        "z = x @ w + b;  out = activation(z);  pre = z where backward needs it",
+        {
+            "x": real("B", "K"),
+            "w": real("K", "N"),
+            "b": real("N", optional=True),
+            "activation": None,
+            "parameter": None,
+            "pre": out("B", "N", optional=True),
+            "out": out("B", "N"),
+        },
+        cases=forward_linear_cases(),
+        sizes=DENSE_SIZES,
+        bench=DENSE_BENCH,
+        eps=lambda dims: 16 + dims["K"],
+        flops=lambda dims: 2.0 * dims["B"] * dims["K"] * dims["N"],
+        inputs=scaled_weights,
+    ),
+    Row(
+        "linear_backward",
+        "dense",
+        "dz = grad * activation'(stored);  dw = x.T @ dz;  db = sum(dz, 0);  dx = dz @ w.T",
+        {
+            "grad": real("B", "N"),
+            "x": real("B", "K"),
+            "w": real("K", "N"),
+            "stored": real("B", "N"),
+            "activation": None,
+            "parameter": None,
+            "dz": out("B", "N"),
+            "dw": out("K", "N", optional=True),
+            "db": out("N", optional=True),
+            "dx": out("B", "K", optional=True),
+        },
+        cases=backward_linear_cases(),
+        sizes=DENSE_SIZES,
+        bench=DENSE_BENCH,
+        eps=lambda dims: 32 + 4 * (dims["B"] + dims["N"]),
+        flops=lambda dims: 4.0 * dims["B"] * dims["K"] * dims["N"],
+        inputs=stored_activation,
+        gradient=Gradient("linear", "out", {"x": "dx", "w": "dw", "b": "db"}, upstream="grad"),
+    ),
+    Row(
+        "activation",
+        "activation",
+        "out = activation(x)",
+        {"x": real("B", "N"), "activation": None, "parameter": None, "out": out("B", "N")},
+        cases=activation_cases(),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 16,
+        flops=lambda dims: 1.0 * dims["B"] * dims["N"],
+    ),
+    Row(
+        "activation_backward",
+        "activation",
+        "out = grad * activation'(stored)",
+        {
+            "grad": real("B", "N"),
+            "stored": real("B", "N"),
+            "activation": None,
+            "parameter": None,
+            "out": out("B", "N"),
+        },
+        cases=activation_cases(),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 32 + 2 * dims["N"],
+        flops=lambda dims: 2.0 * dims["B"] * dims["N"],
+        inputs=stored_activation,
+        gradient=Gradient("activation", "out", {"x": "out"}, upstream="grad"),
+    ),
+    Row(
+        "softmax_cross_entropy",
+        "loss",
+        "losses = logsumexp(logits) - logits[label];  grad = (softmax(logits) - onehot) / B",
+        {
+            "logits": real("B", "N"),
+            "labels": Array(("B",), "labels", optional=True),
+            "targets": real("B", "N", optional=True),
+            "losses": out("B"),
+            "grad": out("B", "N", optional=True),
+        },
+        cases=(
+            {"targets": "absent"},
+            {"labels": "absent"},
+            {"targets": "absent", "grad": "absent"},
+            {"labels": "absent", "grad": "absent"},
+        ),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 32 + dims["N"],
+        flops=lambda dims: 4.0 * dims["B"] * dims["N"],
+        inputs=class_targets,
+        gradient=Gradient("softmax_cross_entropy", "losses", {"logits": "grad"}),
+    ),
+    Row(
+        "sigmoid_cross_entropy",
+        "loss",
+        "losses = mean(max(x, 0) - x*t + log(1 + exp(-|x|)), 1);  grad = (sigmoid(x) - t) / (B*N)",
+        {
+            "logits": real("B", "N"),
+            "targets": real("B", "N"),
+            "losses": out("B"),
+            "grad": out("B", "N", optional=True),
+        },
+        cases=({}, {"grad": "absent"}),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 32 + dims["N"],
+        flops=lambda dims: 6.0 * dims["B"] * dims["N"],
+        inputs=unit_targets,
+        gradient=Gradient("sigmoid_cross_entropy", "losses", {"logits": "grad"}),
+    ),
+    Row(
+        "mse",
+        "loss",
+        "losses = mean((outputs - targets)**2, 1);  grad = 2*(outputs - targets) / (B*N)",
+        {
+            "outputs": real("B", "N"),
+            "targets": real("B", "N"),
+            "losses": out("B"),
+            "grad": out("B", "N", optional=True),
+        },
+        cases=({}, {"grad": "absent"}),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 16 + dims["N"],
+        flops=lambda dims: 4.0 * dims["B"] * dims["N"],
+        gradient=Gradient("mse", "losses", {"outputs": "grad"}),
+    ),
+    Row(
+        "sgd",
+        "update",
+        "g += weight_decay*p;  v = g at step 1, momentum*v + (1-dampening)*g after;  p -= lr*v",
+        {
+            "parameters": inout("P"),
+            "gradients": real("P"),
+            "velocity": inout("P", optional=True),
+            "learning_rate": None,
+            "momentum": None,
+            "dampening": None,
+            "nesterov": None,
+            "weight_decay": None,
+            "step": None,
+        },
+        cases=tuple(
+            {"learning_rate": 0.1, "momentum": m, "dampening": d, "nesterov": n, "weight_decay": wd,
+             "step": t, "velocity": "absent" if m == 0 else None}
+            for m, d, n, wd, t in (
+                (0.0, 0.0, False, 0.0, 1), (0.0, 0.0, False, 0.01, 3), (0.9, 0.0, False, 0.0, 1),
+                (0.9, 0.1, False, 0.01, 2), (0.9, 0.0, True, 0.01, 2), (0.9, 0.0, True, 0.0, 1),
+            )
+        ),
+        sizes=FLAT_SIZES,
+        bench=FLAT_BENCH,
+        flops=lambda dims: 4.0 * dims["P"],
+    ),
+    *(
+        Row(
+            name,
+            "update",
+            "m, v = running means of g, g*g;  p -= lr * m/(1-b1**t) / (sqrt(v/(1-b2**t)) + eps)",
+            {
+                "parameters": inout("P"),
+                "gradients": real("P"),
+                "first_moment": inout("P"),
+                "second_moment": inout("P"),
+                "learning_rate": None,
+                "beta_1": None,
+                "beta_2": None,
+                "epsilon": None,
+                "weight_decay": None,
+                "step": None,
+            },
+            cases=tuple(
+                {"learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8,
+                 "weight_decay": wd, "step": t}
+                for wd, t in ((0.0, 1), (0.01, 1), (0.01, 1000))
+            ),
+            sizes=FLAT_SIZES,
+            bench=FLAT_BENCH,
+            flops=lambda dims: 14.0 * dims["P"],
+            inputs=positive_state,
+        )
+        for name in ("adam", "adamw")
+    ),
+    Row(
+        "rmsprop",
+        "update",
+        "s = rho*s + (1-rho)*g*g;  p -= lr * g / (sqrt(s) + epsilon)",
+        {
+            "parameters": inout("P"),
+            "gradients": real("P"),
+            "square_average": inout("P"),
+            "gradient_average": inout("P", optional=True),
+            "velocity": inout("P", optional=True),
+            "learning_rate": None,
+            "rho": None,
+            "epsilon": None,
+            "momentum": None,
+            "weight_decay": None,
+        },
+        cases=tuple(
+            {"learning_rate": 0.01, "rho": 0.99, "epsilon": 1e-8, "momentum": m, "weight_decay": wd,
+             "velocity": "absent" if m == 0 else None, "gradient_average": None if c else "absent"}
+            for m, c, wd in ((0.0, False, 0.0), (0.9, False, 0.01), (0.0, True, 0.01), (0.9, True, 0.0))
+        ),
+        sizes=FLAT_SIZES,
+        bench=FLAT_BENCH,
+        flops=lambda dims: 9.0 * dims["P"],
+        inputs=positive_state,
+    ),
+    Row(
+        "philox4x32",
+        "random",
+        "words = Philox4x32-10(counter, key)",
+        {
+            "counter": Array(("C", "four"), "bits"),
+            "key": Array(("two",), "bits"),
+            "words": Array(("C", "four"), "bits", role="out"),
+        },
+        sizes=sizes("C four two", (0, 4, 2), (1, 4, 2), (17, 4, 2)),
+        bench=sizes("C four two", (100_000, 4, 2)),
+        eps=lambda dims: 0,
+        inputs=any_bits,
+    ),
+    Row(
+        "bits",
+        "random",
+        "out = random bits of (seed, stream, step, row, column)",
+        {**DRAW, "out": Array(("B", "N"), "bits", role="out")},
+        cases=DRAW_CASES,
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 0,
+    ),
+    Row(
+        "uniform",
+        "random",
+        "out = (bits >> 8) / 2**24",
+        {**DRAW, "out": out("B", "N")},
+        cases=DRAW_CASES,
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 0,
+    ),
+    Row(
+        "normal",
+        "random",
+        "out = Box-Muller of pairs of bits, 16 columns apart",
+        {**DRAW, "out": out("B", "N")},
+        cases=DRAW_CASES,
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 32,
+        flops=lambda dims: 20.0 * dims["B"] * dims["N"],
+    ),
+    Row(
+        "gaussian_noise",
+        "noise",
+        "out = x + stddev * normal",
+        {"x": real("B", "N"), "stddev": None, **DRAW, "out": out("B", "N")},
+        cases=with_draws({"stddev": 0.05}, {"stddev": 0.0}),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 32,
+        flops=lambda dims: 22.0 * dims["B"] * dims["N"],
+    ),
+    Row(
+        "dropout",
+        "noise",
+        "out = x / (1 - q) where 16 random bits >= q*65536, else 0;  q = round(rate*65536)/65536",
+        {"x": real("B", "N"), "rate": None, **DRAW, "out": out("B", "N")},
+        cases=with_draws({"rate": 0.3}, {"rate": 0.0}, {"rate": 0.999}),
+        sizes=PLANE_SIZES,
+        bench=PLANE_BENCH,
+        eps=lambda dims: 2,
+        flops=lambda dims: 1.0 * dims["B"] * dims["N"],
+        gradient=Gradient("dropout", "out", {"x": "out"}, upstream="x"),
+    ),
+    Row(
+        "permutation",
+        "data",
+        "out = Fisher-Yates shuffle of 0..S-1, drawn from (seed, epoch)",
+        {"seed": None, "epoch": None, "out": Array(("S",), "index", role="out")},
+        cases=({"seed": 0, "epoch": 0}, {"seed": 2**64 - 3, "epoch": 2**33 + 1}),
+        sizes=sizes("S", (0,), (1,), (2,), (97,), (1000,)),
+        bench=sizes("S", (60_000,)),
+        eps=lambda dims: 0,
+    ),
+    Row(
+        "gather",
+        "data",
+        "out = source[rows] * scale",
+        {
+            "source": Array(("S", "N"), "data"),
+            "rows": Array(("B",), "index"),
+            "scale": None,
+            "out": out("B", "N"),
+        },
+        cases=tuple(
+            {"scale": scale, "source_dtype": kind}
+            for scale, kind in ((1 / 255, "uint8"), (1.0, "float32"), (0.5, "float64"))
+        ),
+        sizes=sizes("S B N", (1, 0, 3), (1, 1, 1), (11, 7, 5), (5, 13, 17)),
+        bench=sizes("S B N", (10_000, 50, 784)),
+        eps=lambda dims: 2,
+        inputs=data_rows,
+    ),
+    Row(
+        "gather_labels",
+        "data",
+        "out = labels[rows]",
+        {
+            "labels": Array(("S",), "labels"),
+            "rows": Array(("B",), "index"),
+            "out": Array(("B",), "labels", role="out"),
+        },
+        sizes=sizes("S B", (1, 0), (1, 1), (11, 7), (5, 13)),
+        bench=sizes("S B", (10_000, 50)),
+        eps=lambda dims: 0,
+        inputs=data_rows,
+    ),
+)  # fmt: skip
+
+TABLE: dict[str, Row] = {row.name: row for row in ROWS}
+
+
+def data_bytes(arrays: Iterable[NDArray[Any] | None]) -> int:
+    """Return the bytes that one call reads and writes, each array counted once."""
+    return sum(array.nbytes for array in arrays if array is not None)

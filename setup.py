@@ -1,0 +1,45 @@
+"""The compiled extension and its compiler flags; everything else is in pyproject.toml."""
+
+import platform
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FLAGS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+if platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32":
+    # The oldest processor a portable wheel promises to run on.
+    FLAGS.append("-march=x86-64-v2")
+
+
+class BuildOrExplain(build_ext):
+    """Let the install go on without a compiler, and keep the reason for `mlcore info`."""
+
+    def build_extension(self, extension):
+        report = Path(self.get_ext_fullpath(extension.name)).with_name("build_failure.txt")
+        report.unlink(missing_ok=True)
+        try:
+            super().build_extension(extension)
+        except Exception as error:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            report.write_text(f"{' '.join(str(error).split())}\n", encoding="utf-8")
+            raise
+
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "mlcore.kernels.native._kernels",
+                ["kernels/native/_kernels.pyx"],
+                depends=[str(path) for path in Path("kernels/native").glob("*.p*")],
+                extra_compile_args=FLAGS,
+                optional=True,
+            )
+        ],
+        language_level=3,
+    ),
+    cmdclass={"build_ext": BuildOrExplain},
+)
