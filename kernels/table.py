@@ -12,7 +12,7 @@ converts, the plan calls kernels without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 Dims = dict[str, int]
 Case = Mapping[str, Any]
+Given = Set[str]
 Arguments = dict[str, Any]
 
 ACTIVATION_SETTINGS = ("activation", "parameter")
@@ -119,7 +120,8 @@ class Row:
         From the dimensions, how many machine epsilons (relative to 1 + abs(right value)) a backend
         may be off. Zero for what must be exact.
     flops : callable
-        From the dimensions, the floating-point operations of one call.
+        From the dimensions and the names of the arrays given (optional ones may be left out),
+        the floating-point operations of one call.
     inputs : callable
         ``inputs(arguments, rng, dims, case)`` replaces the standard normal draws where an
         operation needs others.
@@ -135,7 +137,7 @@ class Row:
     sizes: tuple[Dims, ...] = ()
     bench: tuple[Dims, ...] = ()
     eps: Callable[[Dims], float] = lambda dims: 8.0
-    flops: Callable[[Dims], float] = lambda dims: 0.0
+    flops: Callable[[Dims, Given], float] = lambda dims, given: 0.0
     inputs: Callable[[Arguments, np.random.Generator, Dims, Case], None] | None = None
     gradient: Gradient | None = None
     arrays: Mapping[str, Array] = field(init=False)
@@ -336,7 +338,7 @@ ROWS: tuple[Row, ...] = (
         sizes=DENSE_SIZES,
         bench=DENSE_BENCH,
         eps=lambda dims: 16 + dims["K"],
-        flops=lambda dims: 2.0 * dims["B"] * dims["K"] * dims["N"],
+        flops=lambda dims, given: 2.0 * dims["B"] * dims["K"] * dims["N"],
         inputs=scaled_weights,
     ),
     Row(
@@ -359,7 +361,7 @@ ROWS: tuple[Row, ...] = (
         sizes=DENSE_SIZES,
         bench=DENSE_BENCH,
         eps=lambda dims: 32 + 4 * (dims["B"] + dims["N"]),
-        flops=lambda dims: 4.0 * dims["B"] * dims["K"] * dims["N"],
+        flops=lambda dims, given: 2.0 * dims["B"] * dims["K"] * dims["N"] * len({"dw", "dx"} & given),
         inputs=stored_activation,
         gradient=Gradient("linear", "out", {"x": "dx", "w": "dw", "b": "db"}, upstream="grad"),
     ),
@@ -372,7 +374,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 16,
-        flops=lambda dims: 1.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 1.0 * dims["B"] * dims["N"],
     ),
     Row(
         "activation_backward",
@@ -389,7 +391,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32 + 2 * dims["N"],
-        flops=lambda dims: 2.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 2.0 * dims["B"] * dims["N"],
         inputs=stored_activation,
         gradient=Gradient("activation", "out", {"x": "out"}, upstream="grad"),
     ),
@@ -413,7 +415,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32 + dims["N"],
-        flops=lambda dims: 4.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 4.0 * dims["B"] * dims["N"],
         inputs=class_targets,
         gradient=Gradient("softmax_cross_entropy", "losses", {"logits": "grad"}),
     ),
@@ -431,7 +433,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32 + dims["N"],
-        flops=lambda dims: 6.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 6.0 * dims["B"] * dims["N"],
         inputs=unit_targets,
         gradient=Gradient("sigmoid_cross_entropy", "losses", {"logits": "grad"}),
     ),
@@ -449,7 +451,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 16 + dims["N"],
-        flops=lambda dims: 4.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 4.0 * dims["B"] * dims["N"],
         gradient=Gradient("mse", "losses", {"outputs": "grad"}),
     ),
     Row(
@@ -477,7 +479,7 @@ ROWS: tuple[Row, ...] = (
         ),
         sizes=FLAT_SIZES,
         bench=FLAT_BENCH,
-        flops=lambda dims: 4.0 * dims["P"],
+        flops=lambda dims, given: 4.0 * dims["P"],
     ),
     *(
         Row(
@@ -503,7 +505,7 @@ ROWS: tuple[Row, ...] = (
             ),
             sizes=FLAT_SIZES,
             bench=FLAT_BENCH,
-            flops=lambda dims: 14.0 * dims["P"],
+            flops=lambda dims, given: 14.0 * dims["P"],
             inputs=positive_state,
         )
         for name in ("adam", "adamw")
@@ -531,7 +533,7 @@ ROWS: tuple[Row, ...] = (
         ),
         sizes=FLAT_SIZES,
         bench=FLAT_BENCH,
-        flops=lambda dims: 9.0 * dims["P"],
+        flops=lambda dims, given: 9.0 * dims["P"],
         inputs=positive_state,
     ),
     Row(
@@ -577,7 +579,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32,
-        flops=lambda dims: 20.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 20.0 * dims["B"] * dims["N"],
     ),
     Row(
         "gaussian_noise",
@@ -588,7 +590,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32,
-        flops=lambda dims: 22.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 22.0 * dims["B"] * dims["N"],
     ),
     Row(
         "dropout",
@@ -599,7 +601,7 @@ ROWS: tuple[Row, ...] = (
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 2,
-        flops=lambda dims: 1.0 * dims["B"] * dims["N"],
+        flops=lambda dims, given: 1.0 * dims["B"] * dims["N"],
         gradient=Gradient("dropout", "out", {"x": "out"}, upstream="x"),
     ),
     Row(
@@ -649,7 +651,3 @@ ROWS: tuple[Row, ...] = (
 
 TABLE: dict[str, Row] = {row.name: row for row in ROWS}
 
-
-def data_bytes(arrays: Iterable[NDArray[Any] | None]) -> int:
-    """Return the bytes that one call reads and writes, each array counted once."""
-    return sum(array.nbytes for array in arrays if array is not None)

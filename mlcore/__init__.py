@@ -1,3 +1,56 @@
-"""mlcore."""
+"""mlcore: small neural networks, trained from scratch on a CPU at the speed of the hardware."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    import mlcore.kernels
+except ModuleNotFoundError as error:
+    if error.name != "mlcore.kernels":
+        raise
+    raise ImportError(
+        "this is a source checkout of mlcore that is not installed: run `pip install -e .` in "
+        "it, or start Python from another folder to use an installed mlcore"
+    ) from None
+
+from mlcore import callbacks, data, initializers, layers, losses, metrics, optimizers, schedules
+from mlcore.checkpoint import load
+from mlcore.data.dataset import Dataset
+from mlcore.executor import NonFiniteLossError
+from mlcore.history import History
+from mlcore.kernels.errors import InputError
+from mlcore.layers import Activation, Dense, Dropout, GaussianNoise
+from mlcore.model import Sequential
+from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+
+try:
+    __version__ = version("mlcore")
+except PackageNotFoundError:
+    __version__ = "unknown"
+
+__all__ = [
+    "SGD",
+    "Activation",
+    "Adam",
+    "AdamW",
+    "Dataset",
+    "Dense",
+    "Dropout",
+    "GaussianNoise",
+    "History",
+    "InputError",
+    "NonFiniteLossError",
+    "RMSprop",
+    "Sequential",
+    "__version__",
+    "callbacks",
+    "data",
+    "initializers",
+    "layers",
+    "load",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+]

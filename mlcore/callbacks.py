@@ -1,0 +1,322 @@
+"""What is told of a training run while it goes on."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.history import COLUMNS, MONITORS
+from mlcore.kernels.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from mlcore.executor import NonFiniteLossError
+    from mlcore.model import Sequential
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """The base of the callbacks: every method does nothing until it is overridden.
+
+    `model` is the model that trains; setting ``model.stop_training = True`` ends the run after
+    the epoch. `epoch` counts from 0, as in Keras; `logs` holds the columns of `History`.
+    """
+
+    def on_train_begin(self, model: Sequential) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, model: Sequential, epoch: int) -> None:
+        """Before an epoch."""
+
+    def on_progress(self, model: Sequential, samples: int, logs: Logs) -> None:
+        """About every 50 ms: so many more samples, and the running figures of the epoch."""
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """After an epoch was trained and measured."""
+
+    def on_non_finite(self, model: Sequential, epoch: int, error: NonFiniteLossError) -> None:
+        """When the loss became NaN or infinite, instead of the epoch's end."""
+
+    def on_train_end(self, model: Sequential) -> None:
+        """After the last epoch; not after an exception."""
+
+
+AnyCallback = Callback | Callable[[int, Logs], Any]
+
+
+class Function(Callback):
+    """Calls a function after each epoch, as ``function(epoch, logs)``."""
+
+    def __init__(self, function: Callable[[int, Logs], Any]) -> None:
+        self.function = function
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """Call the function."""
+        self.function(epoch, dict(logs))
+
+
+class _Monitor(Callback):
+    """Watches one column for its best value."""
+
+    def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
+        if monitor not in MONITORS:
+            raise unknown("column to monitor", monitor, MONITORS)
+        if not min_delta >= 0:
+            raise InputError(f"min_delta must be 0 or more, not {min_delta!r}")
+        self.monitor = monitor
+        self.min_delta = float(min_delta)
+        self.sign = 1.0 if MONITORS[monitor] is max else -1.0
+        self.best = math.nan
+
+    def improved(self, logs: Logs) -> bool:
+        """Take the epoch's value, and return whether it is the best so far."""
+        value = logs.get(self.monitor, math.nan)
+        if self.monitor not in logs:
+            hint = " (give fit validation_data)" if self.monitor.startswith("val_") else ""
+            raise InputError(f"{self.monitor} is not measured in this run{hint}")
+        gain = self.sign * (value - self.best)
+        if math.isnan(self.best) or gain > self.min_delta:
+            self.best = value
+            return not math.isnan(value)
+        return False
+
+
+class ModelCheckpoint(_Monitor):
+    """Save the model after an epoch; the file is replaced as a whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+        An HDF5 file, see `mlcore.checkpoint`.
+    monitor : str
+        The column whose best epoch is kept; accuracies are maximised, losses minimised.
+    save_best_only : bool
+        False saves after every epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        monitor: str = "val_accuracy",
+        *,
+        save_best_only: bool = True,
+    ) -> None:
+        super().__init__(monitor)
+        self.path = Path(path)
+        self.save_best_only = save_best_only
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """Save where the epoch is the best so far, or always."""
+        if not self.save_best_only or self.improved(logs):
+            model.save(self.path)
+
+
+class EarlyStopping(_Monitor):
+    """Stop when a column has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str
+    patience : int
+        Epochs without improvement that are put up with.
+    min_delta : float
+        What counts as improvement.
+    restore_best_weights : bool
+        Whether to end with the parameters of the best epoch.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 0,
+        *,
+        min_delta: float = 0.0,
+        restore_best_weights: bool = False,
+    ) -> None:
+        super().__init__(monitor, min_delta)
+        if patience < 0:
+            raise InputError(f"patience must be 0 or more, not {patience!r}")
+        self.patience = patience
+        self.restore_best_weights = restore_best_weights
+        self.waited = 0
+        self._kept: NDArray[Any] | None = None
+
+    def on_train_begin(self, model: Sequential) -> None:
+        """Forget the run before."""
+        self.best, self.waited, self._kept = math.nan, 0, None
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """Count, and stop when patience has run out."""
+        if self.improved(logs):
+            self.waited = 0
+            if self.restore_best_weights:
+                self._kept = model.parameters.copy()
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            model.stop_training = True
+
+    def on_train_end(self, model: Sequential) -> None:
+        """Put the best parameters back where that is wanted."""
+        if self._kept is not None:
+            model.parameters = self._kept
+
+
+class NaNGuard(Callback):
+    """What happens when the loss becomes NaN or infinite.
+
+    Every fit has one with ``"raise"`` unless it is given another.
+
+    Parameters
+    ----------
+    action : {"raise", "stop", "ignore"}
+        Raise `NonFiniteLossError`; or warn and end the run; or go on. In the first two cases
+        the model keeps the parameters of the last whole step before the loss.
+    """
+
+    def __init__(self, action: str = "raise") -> None:
+        if action not in ("raise", "stop", "ignore"):
+            raise unknown("action of NaNGuard", action, ("raise", "stop", "ignore"))
+        self.action = action
+
+    def on_non_finite(self, model: Sequential, epoch: int, error: NonFiniteLossError) -> None:
+        """Raise or warn, naming the epoch."""
+        message = f"epoch {epoch + 1}: {error}"
+        if self.action == "raise":
+            error.args = (message,)
+            raise error
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+class CSVLogger(Callback):
+    """Append a line to a CSV file after every epoch, so that a killed run leaves its history.
+
+    Parameters
+    ----------
+    path : str or path
+        Overwritten when training begins.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_train_begin(self, model: Sequential) -> None:
+        """Write the head."""
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(COLUMNS)
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """Write a line; what was not measured is an empty cell."""
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow([logs.get(name, "") for name in COLUMNS])
+
+
+class ProgressBar(Callback):
+    """A bar over all epochs with the figures of the last one, on standard error."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.shown: Logs = {}
+
+    def on_train_begin(self, model: Sequential) -> None:
+        """Open the bar."""
+        from tqdm import tqdm
+
+        if model.training is not None:
+            self.bar = tqdm(
+                total=model.training.epochs,
+                initial=model.progress.epoch,
+                bar_format="{desc} |{bar:20}| {percentage:3.0f}%{postfix} [{remaining} left]",
+                file=sys.stderr,
+                dynamic_ncols=True,
+            )
+
+    def on_epoch_begin(self, model: Sequential, epoch: int) -> None:
+        """Name the epoch."""
+        self.bar.set_description_str(f"epoch {epoch + 1}/{self.bar.total}", refresh=False)
+
+    def on_progress(self, model: Sequential, samples: int, logs: Logs) -> None:
+        """Show the running figures; the bar counts in parts of an epoch."""
+        self.shown.update(loss=logs["running_loss"], rate=logs["learning_rate"])
+        if "running_accuracy" in logs:
+            self.shown["accuracy"] = logs["running_accuracy"]
+        self._show()
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """Show the measured figures."""
+        self.shown["speed"] = logs["samples_per_second"]
+        if "val_accuracy" in logs:
+            self.shown["validation"] = logs["val_accuracy"]
+        self.bar.update(1)
+        self._show()
+
+    def on_non_finite(self, model: Sequential, epoch: int, error: NonFiniteLossError) -> None:
+        """Close the bar before the message."""
+        self.bar.close()
+
+    def on_train_end(self, model: Sequential) -> None:
+        """Leave the finished bar on the screen."""
+        self.bar.close()
+
+    def _show(self) -> None:
+        texts = {
+            "loss": "loss {:.4f}",
+            "accuracy": "acc {:.4f}",
+            "validation": "val acc {:.4f}",
+            "rate": "lr {:g}",
+            "speed": "{:,.0f} samples/s",
+        }
+        parts = [text.format(self.shown[name]) for name, text in texts.items() if name in self.shown]
+        self.bar.set_postfix_str("  ".join(parts), refresh=False)
+        self.bar.refresh()
+
+
+class EpochLines(Callback):
+    """A line an epoch on standard error, for logs and where there is no terminal."""
+
+    def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
+        """Print the line."""
+        epochs = model.training.epochs if model.training else epoch + 1
+        parts = [f"epoch {epoch + 1}/{epochs}", f"loss {logs['running_loss']:.4f}"]
+        names = {"running_accuracy": "acc", "val_loss": "val loss", "val_accuracy": "val acc"}
+        parts += [f"{text} {logs[name]:.4f}" for name, text in names.items() if name in logs]
+        parts += [f"lr {logs['learning_rate']:g}", f"{logs['samples_per_second']:,.0f} samples/s"]
+        print("  ".join(parts), file=sys.stderr, flush=True)
+
+
+def collect(callbacks: AnyCallback | Iterable[AnyCallback], verbose: int) -> list[Callback]:
+    """Return the callbacks of a run: the caller's, the guard, and what shows progress.
+
+    Raises
+    ------
+    InputError
+        For something that is neither a Callback nor callable.
+    """
+    given = [callbacks] if isinstance(callbacks, Callback) or callable(callbacks) else callbacks
+    found: list[Callback] = []
+    for callback in given:
+        if isinstance(callback, type) and issubclass(callback, Callback):
+            raise InputError(f"give an instance of {callback.__name__}, not the class")
+        if isinstance(callback, Callback):
+            found.append(callback)
+        elif callable(callback):
+            found.append(Function(callback))
+        else:
+            raise InputError(f"a callback is a Callback or a function, not {callback!r}")
+    if verbose not in (0, 1, 2):
+        raise InputError(f"verbose must be 0 (silent), 1 (bar) or 2 (lines), not {verbose!r}")
+    if verbose:
+        bar = verbose == 1 and sys.stderr is not None and sys.stderr.isatty()
+        found.append(ProgressBar() if bar else EpochLines())
+    if not any(isinstance(callback, NaNGuard) for callback in found):
+        found.append(NaNGuard())
+    return found

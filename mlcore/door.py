@@ -1,0 +1,181 @@
+"""The door for arrays: what a caller hands in is checked and copied here, once, never per step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlcore.data.dataset import Dataset
+from mlcore.kernels.errors import InputError
+
+Judge = Callable[[NDArray[Any], NDArray[np.int64]], float]
+ROWS_AT_A_TIME = 4096
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs as the kernels take them: C-contiguous uint8, float32 or float64, and a factor."""
+
+    array: NDArray[Any]
+    scale: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets as the kernels take them.
+
+    Attributes
+    ----------
+    array : ndarray
+        int32 labels (n,), or numbers (n, outputs) of the model's dtype.
+    judge : callable or None
+        ``judge(outputs, rows)`` counts the right answers of a batch; None where there is no
+        right or wrong, as in regression.
+    """
+
+    array: NDArray[Any]
+    judge: Judge | None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether these are class labels."""
+        return self.array.ndim == 1
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+def as_inputs(x: ArrayLike | Dataset, *, features: int | None, dtype: np.dtype[Any]) -> Inputs:
+    """Return `x` ready for the kernels.
+
+    Parameters
+    ----------
+    x : array_like (n, features) or Dataset
+        Any real dtype, layout and byte order. uint8 stays uint8 and is converted batch by batch.
+    features : int or None
+        What the model takes; None before it is built.
+    dtype : numpy.dtype
+        The model's.
+
+    Raises
+    ------
+    InputError
+        For no samples, a wrong number of features or axes, values that are not real numbers,
+        and NaN or infinity, with the first place.
+    """
+    if isinstance(x, Dataset):
+        scale, values, where = x.scale, x.inputs, x.name
+    else:
+        scale, values, where = 1.0, np.asarray(x), "x"
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{where} has dtype {values.dtype}; it must hold real numbers")
+    if values.ndim != 2:
+        hint = "x.reshape(-1, 1)" if values.ndim == 1 else "x.reshape(len(x), -1)"
+        raise InputError(
+            f"{where} has shape {values.shape}; it must be (samples, features): try {hint}"
+        )
+    if len(values) == 0:
+        raise InputError(f"{where} is empty: there are no samples")
+    if features is not None and values.shape[1] != features:
+        raise InputError(
+            f"{where} has {values.shape[1]} features; the model was built for {features}"
+        )
+    if values.shape[1] == 0:
+        raise InputError(f"{where} has no features: its shape is {values.shape}")
+    if values.dtype not in (np.uint8, np.float32, np.float64):
+        kind = dtype
+    else:
+        kind = values.dtype.newbyteorder("=")
+    _check_finite(values, where, dtype)
+    return Inputs(np.ascontiguousarray(values, dtype=kind), scale)
+
+
+def _check_finite(values: NDArray[Any], where: str, dtype: np.dtype[Any]) -> None:
+    """Refuse NaN, infinity, and what overflows in the model's dtype."""
+    if values.dtype.kind != "f":
+        return
+    largest = np.finfo(dtype).max
+    for start in range(0, len(values), ROWS_AT_A_TIME):
+        part = values[start : start + ROWS_AT_A_TIME]
+        good = np.abs(part) <= largest
+        if not good.all():
+            place = [int(i) for i in np.argwhere(~good)[0]]
+            value = part[tuple(place)]
+            place[0] += start
+            raise InputError(
+                f"{where} has {value} at {place}; every value must be finite in {dtype.name}"
+            )
+
+
+def count_classes(outputs: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Return how many rows have their largest output at the label."""
+    return float(np.count_nonzero(outputs.argmax(axis=1) == labels))
+
+
+def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int32] | None:
+    """Return `y` as labels (n,) if that is what it holds, else None.
+
+    Labels are whole numbers (n,) or (n, 1), of any dtype, or one-hot rows (n, classes).
+
+    Raises
+    ------
+    InputError
+        For a label outside 0..classes-1, with its place, and for rows of integers that are not
+        one-hot.
+    """
+    values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 2 and values.shape[1] == classes:
+        ones = values == 1
+        hot = (ones | (values == 0)).all(axis=1) & (ones.sum(axis=1) == 1)
+        if hot.all():
+            return np.ascontiguousarray(values.argmax(axis=1), dtype=np.int32)
+        if values.dtype.kind in "bui":
+            row = int(np.flatnonzero(~hot)[0])
+            raise InputError(
+                f"{where}[{row}] is {values[row].tolist()}, not one-hot: a row must hold a "
+                "single 1 and sum to one"
+            )
+    if values.ndim != 1 or values.dtype.kind not in "buif":
+        return None
+    if values.dtype.kind == "f" and not (values == np.floor(values)).all():
+        return None
+    outside = (values < 0) | (values >= classes)
+    if outside.any():
+        first = int(np.flatnonzero(outside)[0])
+        hint = ", or use sigmoid_cross_entropy for two classes" if classes == 1 else ""
+        raise InputError(
+            f"{where}[{first}] is {values[first]:g}: labels must be in 0..{classes - 1}, one for "
+            f"each of the model's {classes} outputs{hint}"
+        )
+    return np.ascontiguousarray(values, dtype=np.int32)
+
+
+def as_rows(y: ArrayLike, outputs: int, dtype: np.dtype[Any], where: str = "y") -> NDArray[Any]:
+    """Return `y` as finite numbers (n, outputs) of `dtype`.
+
+    Raises
+    ------
+    InputError
+        For another shape, values that are not real numbers, NaN or infinity.
+    """
+    values = np.asarray(y)
+    if values.dtype.kind not in "buif":
+        raise InputError(f"{where} has dtype {values.dtype}; it must hold real numbers")
+    if values.ndim == 1 and outputs == 1:
+        values = values[:, None]
+    if values.ndim != 2 or values.shape[1] != outputs:
+        raise InputError(
+            f"{where} has shape {np.shape(y)}; the model gives (samples, {outputs}) outputs"
+        )
+    _check_finite(values, where, dtype)
+    return np.ascontiguousarray(values, dtype=dtype)
+

@@ -1,0 +1,195 @@
+"""Runs a plan one kernel at a time: the readable definition of what training does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.kernels import TABLE
+from mlcore.plan import Buffer, Operation, Plan, Setting, Views, aligned_zeros
+from mlcore.door import Targets
+
+Index = NDArray[np.int64]
+
+
+@dataclass
+class Totals:
+    """Sums over the samples of the steps that ran."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    samples: int = 0
+
+    def add(self, other: Totals) -> None:
+        """Add the sums of further steps."""
+        self.loss += other.loss
+        self.correct += other.correct
+        self.samples += other.samples
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became NaN or infinite; the message names where it came from.
+
+    The parameters are those of the last whole step before it.
+
+    Attributes
+    ----------
+    step : int
+        The step of the epoch, from 0, whose batch gave the loss.
+    layer, tensor : str
+        Where the first non-finite number stands, in the order of the computation.
+    """
+
+    def __init__(self, step: int, layer: str, tensor: str, detail: str) -> None:
+        super().__init__(detail)
+        self.step, self.layer, self.tensor = step, layer, tensor
+
+
+class PythonExecutor:
+    """Walks the operations of a plan and calls the backend's kernel for each.
+
+    Parameters
+    ----------
+    plan : Plan
+    vectors : dict of str to ndarray
+        The flat vectors that the plan cuts views from: parameters, gradients, optimizer state.
+    inputs : ndarray (n, features)
+        uint8, float32 or float64, C-contiguous.
+    targets : Targets or None
+        The targets of the same samples; None for a plan without a loss.
+    scale : float
+        What the inputs are multiplied by.
+    seed : int
+        The seed of the noise layers.
+    guard : bool
+        Whether training stops at a loss that is not finite.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        vectors: dict[str, NDArray[Any]],
+        inputs: NDArray[Any],
+        targets: Targets | None = None,
+        *,
+        scale: float = 1.0,
+        seed: int = 0,
+        guard: bool = True,
+    ) -> None:
+        self.plan = plan
+        self.guard = guard
+        self.vectors = vectors
+        self.targets = targets
+        self.arena = aligned_zeros(plan.arena_bytes, np.uint8)
+        self.settings: dict[str, Any] = {"scale": scale, "seed": seed}
+        self.data: Views = {"inputs": inputs}
+        if targets is not None:
+            self.data["targets"] = targets.array
+        self._views: dict[int, Views] = {}
+        updates = [op for op in plan.operations if op.phase in ("backward", "update")]
+        self._before = plan.operations[: len(plan.operations) - len(updates)]
+        self._after = updates
+
+    def run(
+        self,
+        order: Index,
+        first: int,
+        last: int,
+        *,
+        step: int = 0,
+        update: int = 0,
+        learning_rate: float = 0.0,
+        outputs: NDArray[Any] | None = None,
+    ) -> Totals:
+        """Run steps `first` to `last` - 1 of a pass over `order`.
+
+        Parameters
+        ----------
+        order : ndarray of int64
+            The row numbers of the whole pass; step k takes the k-th batch of them.
+        step, update : int
+            How many steps the model has made before `first`, which noise counts on from, and
+            how many its optimizer has made, which Adam counts on from.
+        learning_rate : float
+        outputs : ndarray, optional
+            Where the model's outputs go, row k being that of ``order[k]``.
+
+        Raises
+        ------
+        NonFiniteLossError
+            As soon as a loss is not finite, before anything is updated from it.
+        """
+        totals = Totals()
+        self.settings["learning_rate"] = learning_rate
+        with np.errstate(all="ignore"):
+            for at in range(first, last):
+                start = at * self.plan.batch_size
+                rows = order[start : start + self.plan.batch_size]
+                self.settings["step"] = step + at - first
+                self.settings["update"] = update + at - first + 1
+                views = self._bind(rows)
+                for operation in self._before:
+                    self._call(operation, views)
+                if outputs is not None:
+                    outputs[start : start + len(rows)] = views[self._name(self.plan.outputs)]
+                if self.plan.losses is not None:
+                    loss = float(views[self.plan.losses.name].sum(dtype=np.float64))
+                    if self._after and self.guard and not math.isfinite(loss):
+                        raise self._diagnose(at, loss, views)
+                    totals.loss += loss
+                    totals.correct += self._correct(views)
+                totals.samples += len(rows)
+                for operation in self._after:
+                    self._call(operation, views)
+        return totals
+
+    def _bind(self, rows: Index) -> Views:
+        if len(rows) not in self._views:
+            views = self.plan.bind(self.vectors, self.arena, len(rows))
+            self._views[len(rows)] = {**views, **self.data}
+        views = self._views[len(rows)]
+        views["rows"] = rows
+        return views
+
+    def _call(self, operation: Operation, views: Views) -> None:
+        kernel = self.plan.backend.kernels[operation.kernel]
+        kernel(*[self._value(value, views) for value in operation.arguments.values()])
+
+    def _value(self, value: Any, views: Views) -> Any:
+        if isinstance(value, Buffer):
+            return views[value.name]
+        return self.settings[value.name] if isinstance(value, Setting) else value
+
+    def _name(self, buffer: Buffer | None) -> str:
+        if buffer is None:
+            raise ValueError("this plan has no such buffer")
+        return buffer.name
+
+    def _correct(self, views: Views) -> float:
+        if self.targets is None or self.targets.judge is None:
+            return 0.0
+        return self.targets.judge(views[self._name(self.plan.outputs)], views["rows"])
+
+    def _diagnose(self, at: int, loss: float, views: Views) -> NonFiniteLossError:
+        """Name the first tensor, in the order of the computation, that is not finite."""
+        for operation in self._before:
+            arrays = TABLE[operation.kernel].arrays
+            ordered = sorted(operation.buffers.items(), key=lambda item: arrays[item[0]].role)
+            for _, buffer in ordered:
+                array = views[buffer.name]
+                if buffer.name == "inputs":
+                    array = array[views["rows"]]
+                if array.dtype.kind != "f" or np.isfinite(array).all():
+                    continue
+                place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+                detail = (
+                    f"the loss became {loss} at step {at + 1}: the first non-finite tensor is "
+                    f"{buffer.name}, {array[place]} at {list(place)}, in {operation.kernel} of "
+                    f"{operation.owner}"
+                )
+                return NonFiniteLossError(at, operation.owner, buffer.name, detail)
+        return NonFiniteLossError(at, "", "losses", f"the sum of losses overflowed at step {at + 1}")

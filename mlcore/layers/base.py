@@ -1,0 +1,127 @@
+"""What a layer is: a declaration of shapes and parameters, and of the kernels it lowers to."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.initializers import Initializer
+from mlcore.kernels.errors import InputError
+
+if TYPE_CHECKING:
+    from mlcore.plan import Buffer, Lowering
+
+Shape = tuple[int, ...]
+Backward = Callable[["Buffer", bool], "Buffer | None"]
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """A parameter that a layer asks the model for.
+
+    `decays` says whether it is a weight in the sense of weight decay; biases are not.
+    """
+
+    name: str
+    shape: Shape
+    initializer: Initializer
+    fan_in: int
+    fan_out: int
+    decays: bool = True
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+class Layer(ABC):
+    """A layer of a `Sequential` model.
+
+    Attributes
+    ----------
+    name : str
+        "dense_1" and so on, given by the model.
+    input_shape, output_shape : tuple of int
+        Without the batch axis; known once the model is built.
+    trainable : bool
+        False freezes the parameters: no update touches them.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, *, trainable: bool = True) -> None:
+        self.name = ""
+        self.trainable = bool(trainable)
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+        self._views: dict[str, NDArray[Any]] = {}
+
+    @abstractmethod
+    def build(self, input_shape: Shape) -> list[ParameterSpec]:
+        """Fix the shapes and return the parameters wanted."""
+
+    @abstractmethod
+    def lower(self, plan: Lowering, x: Buffer) -> tuple[Buffer, Backward | None]:
+        """Add the forward kernels to `plan`.
+
+        Returns
+        -------
+        output : Buffer
+        backward : callable or None
+            ``backward(grad, wanted)`` adds the backward kernels for the gradient of the output
+            and returns the gradient of the input, or None where it is not `wanted`. None stands
+            for a layer whose gradient is that of its output.
+        """
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, as JSON knows them."""
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({settings})"
+
+    @property
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """The layer's parameters by name, as views into the model's flat vector."""
+        return dict(self._views)
+
+    def attach(self, views: dict[str, NDArray[Any]]) -> None:
+        """Take the views that the model made; for the model's use."""
+        self._views = views
+
+    def _view(self, name: str) -> NDArray[Any]:
+        if name not in self._views:
+            raise InputError(
+                f"{type(self).__name__} has no {name} yet: it is made when the model knows its "
+                "input shape (fit, or model.build(features))"
+            )
+        return self._views[name]
+
+    def _assign(self, name: str, value: Any) -> None:
+        view = self._view(name)
+        array = np.asarray(value)
+        if array.shape != view.shape:
+            raise InputError(f"{self.name}.{name} has shape {view.shape}, not {array.shape}")
+        view[...] = array
+
+
+def check_size(value: Any, what: str) -> int:
+    """Return `value` as a positive int, or say what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise InputError(f"{what} must be a whole number, 1 or more, not {value!r}")
+    return int(value)
+
+
+def check_fraction(value: Any, what: str) -> float:
+    """Return `value` as a float in [0, 1), or say what is wrong with it."""
+    if not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
+        raise InputError(f"{what} must be at least 0 and below 1, not {value!r}")
+    return float(value)

@@ -1,0 +1,141 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from numpy.typing import NDArray
+
+from mlcore import initializers
+from mlcore.initializers import Initializer
+from mlcore.kernels.errors import InputError
+from mlcore.layers import activation as activations
+from mlcore.layers.base import Backward, Layer, ParameterSpec, Shape, check_size
+
+if TYPE_CHECKING:
+    from mlcore.plan import Buffer, Lowering
+
+
+class Dense(Layer):
+    """activation(x @ weight + bias).
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or dict, optional
+        A name of `mlcore.kernels.ACTIVATIONS`, or ``{"name": "leaky_relu", "alpha": 0.3}``;
+        none by default.
+    kernel_initializer, bias_initializer : str or Initializer
+        As in Keras, Glorot uniform and zeros by default.
+    use_bias : bool
+        Whether there is a bias.
+    trainable : bool
+        False freezes weight and bias.
+
+    Attributes
+    ----------
+    weight : ndarray (fan_in, fan_out)
+        A view into the model's parameters; writing to it changes the model.
+    bias : ndarray (fan_out,)
+        Likewise.
+    """
+
+    kind: ClassVar[str] = "dense"
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | dict[str, Any] | None = None,
+        *,
+        kernel_initializer: str | Initializer | dict[str, Any] = "glorot_uniform",
+        bias_initializer: str | Initializer | dict[str, Any] = "zeros",
+        use_bias: bool = True,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(trainable=trainable)
+        self.units = check_size(units, "units of Dense")
+        self.activation = activations.get(activation)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.use_bias = bool(use_bias)
+
+    @property
+    def weight(self) -> NDArray[Any]:
+        """The weights, a view of shape (fan_in, fan_out)."""
+        return self._view("weight")
+
+    @weight.setter
+    def weight(self, value: Any) -> None:
+        self._assign("weight", value)
+
+    @property
+    def bias(self) -> NDArray[Any]:
+        """The biases, a view of shape (fan_out,)."""
+        return self._view("bias")
+
+    @bias.setter
+    def bias(self, value: Any) -> None:
+        self._assign("bias", value)
+
+    def build(self, input_shape: Shape) -> list[ParameterSpec]:
+        """Ask for a weight (features, units) and a bias (units,)."""
+        if len(input_shape) != 1:
+            raise InputError(
+                f"Dense takes rows of features, not samples of shape {input_shape}; "
+                "flatten them first: x.reshape(len(x), -1)"
+            )
+        fan_in = input_shape[0]
+        self.input_shape, self.output_shape = input_shape, (self.units,)
+        shape = (fan_in, self.units)
+        specs = [ParameterSpec("weight", shape, self.kernel_initializer, fan_in, self.units)]
+        if self.use_bias:
+            specs.append(
+                ParameterSpec(
+                    "bias", (self.units,), self.bias_initializer, fan_in, self.units, decays=False
+                )
+            )
+        return specs
+
+    def lower(self, plan: Lowering, x: Buffer) -> tuple[Buffer, Backward | None]:
+        """Add ``linear`` and, behind it, ``linear_backward``."""
+        function = plan.activation_of(self)
+        weight = plan.parameter(self, "weight")
+        bias = plan.parameter(self, "bias") if self.use_bias else None
+        out = plan.batch_buffer(f"{self.name}.out", self.units)
+        kept = plan.gradients and function.keeps_input
+        pre = plan.batch_buffer(f"{self.name}.pre", self.units) if kept else None
+        plan.add(
+            "linear", self.name, "forward",
+            x=x, w=weight, b=bias, activation=function.name, parameter=function.parameter,
+            pre=pre, out=out,
+        )  # fmt: skip
+
+        def backward(grad: Buffer, wanted: bool) -> Buffer | None:
+            learns = self.trainable
+            if not (learns or wanted):
+                return None
+            dx = plan.batch_buffer(f"{self.name}.dx", x.columns) if wanted else None
+            plan.add(
+                "linear_backward", self.name, "backward",
+                grad=grad, x=x, w=weight, stored=out if pre is None else pre,
+                activation=function.name, parameter=function.parameter,
+                dz=plan.batch_buffer(f"{self.name}.dz", self.units),
+                dw=plan.gradient(self, "weight") if learns else None,
+                db=plan.gradient(self, "bias") if learns and self.use_bias else None,
+                dx=dx,
+            )  # fmt: skip
+            return dx
+
+        return out, backward
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "units": self.units,
+            "activation": self.activation.config(),
+            "kernel_initializer": self.kernel_initializer.config(),
+            "bias_initializer": self.bias_initializer.config(),
+            "use_bias": self.use_bias,
+            "trainable": self.trainable,
+        }

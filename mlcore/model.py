@@ -1,0 +1,607 @@
+"""Sequential: an ordered list of layers over one flat parameter vector."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlcore import door, kernels, losses, optimizers, schedules
+from mlcore.data.dataset import Dataset
+from mlcore.door import Inputs, Targets
+from mlcore.executor import PythonExecutor
+from mlcore.initializers import FIRST_STREAM, Draws
+from mlcore.kernels.errors import InputError, unknown
+from mlcore.layers import Layer
+from mlcore.layers.base import ParameterSpec, check_size
+from mlcore.losses import Loss
+from mlcore.optimizers import Optimizer
+from mlcore.plan import Plan, aligned_zeros, lower, table
+from mlcore.trainer import Progress, Trainer, Training, evaluate_in_batches
+
+if TYPE_CHECKING:
+    from mlcore.callbacks import AnyCallback
+    from mlcore.history import History
+
+DTYPES = ("float32", "float64")
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter lies in the flat vector."""
+
+    layer: Layer
+    spec: ParameterSpec
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """One past the last element."""
+        return self.start + self.spec.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The parameter's own shape."""
+        return self.spec.shape
+
+    @property
+    def decays(self) -> bool:
+        """Whether weight decay means this parameter even where biases are left out."""
+        return self.spec.decays
+
+    @property
+    def trainable(self) -> bool:
+        """Whether updates touch it."""
+        return self.layer.trainable
+
+
+class Sequential:
+    """A stack of layers.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        In order. Shapes are inferred from the data.
+    seed : int, optional
+        From 0 to 2**64 - 1. Initial weights, noise and shuffling are functions of it; drawn at
+        random if not given.
+    dtype : {"float32", "float64"}
+    backend : str, optional
+        "native" or "numpy"; by default the first one that is there.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    parameters : ndarray
+        All weights and biases, one flat contiguous vector.
+    history : History or None
+        Of the last `fit`.
+
+    Examples
+    --------
+    >>> import mlcore
+    >>> model = mlcore.Sequential([mlcore.Dense(8, "tanh"), mlcore.Dense(2)], seed=1)
+    >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    >>> history = model.fit(x, y, optimizer=mlcore.Adam(0.05), epochs=200, verbose=0)
+    >>> model.predict_classes(x).tolist()
+    [0, 1, 1, 0]
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] = (),
+        *,
+        seed: int | None = None,
+        dtype: str | np.dtype[Any] | type = "float32",
+        backend: str | None = None,
+    ) -> None:
+        if np.dtype(dtype).name not in DTYPES:
+            raise unknown("dtype", np.dtype(dtype).name, DTYPES)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.seed = check_seed(secrets.randbits(32) if seed is None else seed)
+        self.backend = kernels.get(backend)
+        self.layers: list[Layer] = []
+        self.features = 0
+        self.places: dict[tuple[str, str], Place] = {}
+        self.loss: Loss | None = None
+        self.optimizer: Optimizer | None = None
+        self.optimizer_state: dict[str, NDArray[Any]] = {}
+        self.progress = Progress()
+        self.training: Training | None = None
+        self.history: History | None = None
+        self.stop_training = False
+        self._parameters: NDArray[Any] | None = None
+        for layer in layers:
+            self.add(layer)
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer; the model must not be built yet.
+
+        Raises
+        ------
+        InputError
+            For what is not a layer, a layer of another model, and a model that is built.
+        """
+        if not isinstance(layer, Layer):
+            raise InputError(
+                f"a model is made of layers such as Dense(10), not {type(layer).__name__}"
+            )
+        if layer.name:
+            raise InputError(f"{layer.name} already belongs to a model: make a new layer")
+        if self.built:
+            raise InputError("the model is built: add layers before fit, build or predict")
+        same = sum(other.kind == layer.kind for other in self.layers)
+        layer.name = f"{layer.kind}_{same + 1}"
+        self.layers.append(layer)
+
+    @property
+    def built(self) -> bool:
+        """Whether the input shape is known and the parameters exist."""
+        return self._parameters is not None
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs; the model must be built."""
+        shape = self.layers[-1].output_shape if self.built else None
+        if shape is None:
+            raise InputError("the model is not built: call fit, or build(features), first")
+        return shape[0]
+
+    @property
+    def parameters(self) -> NDArray[Any]:
+        """All weights and biases, one flat contiguous vector; every `layer.weight` is a view."""
+        if self._parameters is None:
+            raise InputError("the model has no parameters yet: call fit, or build(features), first")
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: ArrayLike) -> None:
+        array = np.asarray(values)
+        if array.shape != self.parameters.shape:
+            raise InputError(
+                f"the model has {self.parameters.size} parameters, not {array.shape} of them"
+            )
+        self.parameters[...] = array
+
+    def build(self, features: int | tuple[int, ...]) -> Sequential:
+        """Fix the number of input features, and make and draw the parameters.
+
+        Parameters
+        ----------
+        features : int or tuple of int
+            784, or (784,).
+
+        Returns
+        -------
+        Sequential
+            The model itself.
+        """
+        if self.built:
+            raise InputError(f"the model is already built for {self.features} features")
+        if not self.layers:
+            raise InputError("the model has no layers: give it some, such as Dense(10)")
+        if isinstance(features, tuple):
+            if len(features) != 1:
+                raise InputError(f"the input is a row of features, not of shape {features}")
+            features = features[0]
+        self.features = check_size(features, "features")
+        shape: tuple[int, ...] = (self.features,)
+        start = 0
+        for layer in self.layers:
+            for spec in layer.build(shape):
+                self.places[layer.name, spec.name] = Place(layer, spec, start)
+                start += spec.size
+            shape = layer.output_shape or shape
+        self._parameters = aligned_zeros(start, self.dtype)
+        for number, place in enumerate(self.places.values()):
+            spec = place.spec
+            drawn = spec.initializer(
+                spec.shape, spec.fan_in, spec.fan_out, Draws(self.seed, FIRST_STREAM + number)
+            )
+            self._parameters[place.start : place.stop] = drawn.reshape(-1)
+        self._attach()
+        return self
+
+    def _attach(self) -> None:
+        views: dict[str, dict[str, NDArray[Any]]] = {layer.name: {} for layer in self.layers}
+        for (layer, name), place in self.places.items():
+            part = self.parameters[place.start : place.stop]
+            views[layer][name] = part.reshape(place.shape)
+        for layer in self.layers:
+            layer.attach(views[layer.name])
+
+    def summary(self, features: int | None = None) -> None:
+        """Print a table of the layers with output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        features : int, optional
+            Builds the model first.
+        """
+        if features is not None and not self.built:
+            self.build(features)
+        print(self)
+
+    def __str__(self) -> str:
+        if not self.built:
+            return f"Sequential({self.layers!r})"
+        lines = [("input", "", f"(batch, {self.features})", "0")]
+        for layer in self.layers:
+            count = sum(view.size for view in layer.parameters.values())
+            shape = f"(batch, {', '.join(map(str, layer.output_shape or ()))})"
+            frozen = "" if layer.trainable else ", frozen"
+            lines.append((layer.name, f"{_described(layer)}{frozen}", shape, f"{count:,}"))
+        count = self.parameters.size
+        size = self.parameters.nbytes / 1024
+        lines.append(("total", "", "", f"{count:,}"))
+        body = table(("layer", "settings", "output", "parameters"), lines, right=(3,))
+        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}"
+
+    def fit(
+        self,
+        x: ArrayLike | Dataset,
+        y: ArrayLike | None = None,
+        *,
+        loss: str | Loss | None = None,
+        optimizer: str | Optimizer | dict[str, Any] | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: Dataset | Sequence[Any] | None = None,
+        validation_split: float = 0.0,
+        schedule: Any = None,
+        callbacks: AnyCallback | Iterable[AnyCallback] = (),
+        shuffle: bool = True,
+        seed: int | None = None,
+        verbose: int = 1,
+        evaluate_train: bool = True,
+        resume: bool = False,
+    ) -> History:
+        """Train the model.
+
+        Parameters
+        ----------
+        x : array_like (n, features) or Dataset
+            Any real dtype, layout and byte order. A `Dataset` brings its targets and scale.
+        y : array_like, optional
+            Targets as the loss takes them.
+        loss : str or Loss
+            A name of `mlcore.losses.LOSSES`; by default that of the last fit, else
+            "softmax_cross_entropy".
+        optimizer : str or Optimizer
+            By default that of the last fit, whose state goes on; else SGD().
+        epochs : int
+            Passes over the data.
+        batch_size : int
+            Samples a step; the last batch of an epoch may be shorter.
+        validation_data : Dataset or (x, y), optional
+            What is measured after every epoch.
+        validation_split : float
+            The last part of the data, as a fraction, kept for validation.
+        schedule : Schedule, str, dict or callable, optional
+            Learning rate over the epochs, see `mlcore.schedules`.
+        callbacks : callable, Callback, or an iterable of them
+            A plain function is called after each epoch as ``f(epoch, logs)``.
+        shuffle : bool
+            Whether each epoch takes the samples in an order of its own.
+        seed : int, optional
+            Of shuffling and noise; the model's own by default.
+        verbose : {0, 1, 2}
+            Silent, a progress bar, or a line an epoch.
+        evaluate_train : bool
+            Whether each epoch ends with a pass that measures loss and accuracy on the training
+            data without noise; otherwise those columns are NaN.
+        resume : bool
+            Go on where the last fit, or the loaded checkpoint, stopped: epochs, schedule,
+            optimizer and history continue up to `epochs` in all, to the same bits as a run that
+            was never stopped.
+
+        Returns
+        -------
+        History
+            One row an epoch; also kept as ``model.history``.
+
+        Raises
+        ------
+        InputError
+            For bad data or settings, before training starts.
+        NonFiniteLossError
+            When the loss becomes NaN or infinite; the parameters are those of the step before.
+        KeyboardInterrupt
+            On Ctrl-C, after the step in progress; the parameters are those after it.
+        """
+        epochs = check_size(epochs, "epochs")
+        batch_size = check_size(batch_size, "batch_size")
+        inputs, raw = self._inputs_and_targets(x, y)
+        chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
+        inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
+        if not self.built:
+            self.build(inputs.array.shape[1])
+        targets = self._targets(inputs, raw, chosen)
+        validation = None if held is None else (held[0], self._targets(*held, chosen))
+        self._choose_optimizer(optimizer)
+        self.loss = chosen
+        self.training = Training(
+            epochs=epochs,
+            batch_size=batch_size,
+            schedule=schedules.get(schedule),
+            shuffle=bool(shuffle),
+            seed=check_seed(self.seed if seed is None else seed),
+            evaluate_train=bool(evaluate_train),
+        )
+        trainer = Trainer(self, inputs, targets, validation, callbacks, verbose, resume)
+        return trainer.run()
+
+    def evaluate(
+        self,
+        x: ArrayLike | Dataset,
+        y: ArrayLike | None = None,
+        *,
+        loss: str | Loss | None = None,
+        batch_size: int = EVALUATION_BATCH,
+    ) -> dict[str, float]:
+        """Return the loss and, where the targets are classes, the accuracy.
+
+        Parameters
+        ----------
+        x, y : as for `fit`
+        loss : str or Loss, optional
+            By default that of the last fit.
+        batch_size : int
+            Samples at a time; the result does not depend on it beyond rounding.
+
+        Returns
+        -------
+        dict
+            "loss" and, for classes, "accuracy".
+        """
+        inputs, raw = self._inputs_and_targets(x, y)
+        chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
+        targets = self._targets(inputs, raw, chosen)
+        size = min(check_size(batch_size, "batch_size"), len(inputs))
+        totals = evaluate_in_batches(self, chosen, inputs, targets, size)
+        measured = {"loss": totals.loss / totals.samples}
+        if targets.judge is not None:
+            measured["accuracy"] = totals.correct / totals.samples
+        return measured
+
+    def predict(
+        self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
+    ) -> NDArray[Any]:
+        """Return the model's outputs, (n, outputs) in its dtype; noise layers do nothing.
+
+        These are what the last layer gives: logits unless it has an activation. See
+        `predict_proba` and `predict_classes`.
+        """
+        self._require_built()
+        inputs = door.as_inputs(x, features=self.features, dtype=self.dtype)
+        size = min(check_size(batch_size, "batch_size"), len(inputs))
+        plan = lower(self, batch_size=size, source_dtype=inputs.array.dtype)
+        executor = PythonExecutor(
+            plan, {"parameters": self.parameters}, inputs.array, scale=inputs.scale
+        )
+        outputs = np.empty((len(inputs), self.outputs), self.dtype)
+        order = np.arange(len(inputs))
+        executor.run(order, 0, -(-len(inputs) // size), outputs=outputs)
+        return outputs
+
+    def predict_proba(
+        self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
+    ) -> NDArray[Any]:
+        """Return class probabilities, (n, outputs).
+
+        The softmax or sigmoid that belongs to the loss is applied where the last layer does not
+        apply it itself.
+
+        Raises
+        ------
+        InputError
+            Where the model's loss knows no probabilities (mse).
+        """
+        outputs = self.predict(x, batch_size=batch_size)
+        loss = self.loss or losses.SoftmaxCrossEntropy()
+        last = getattr(self.layers[-1], "activation", None)
+        if last is not None and last.name in ("softmax", "sigmoid"):
+            return outputs
+        if last is not None and last.name == "log_softmax":
+            probabilities: NDArray[Any] = np.exp(outputs)
+            return probabilities
+        if loss.link is None:
+            raise InputError(
+                f"{loss.kind} says nothing of probabilities: use predict, or train with "
+                "softmax_cross_entropy"
+            )
+        probabilities = np.empty_like(outputs)
+        self.backend.call(
+            "activation", x=outputs, activation=loss.link, parameter=1.0, out=probabilities
+        )
+        return probabilities
+
+    def predict_classes(
+        self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
+    ) -> NDArray[np.int64]:
+        """Return the class of each sample, (n,): the largest output, or 1 where a single
+        probability is above one half.
+        """
+        if self.outputs > 1:
+            classes: NDArray[np.int64] = self.predict(x, batch_size=batch_size).argmax(axis=1)
+            return classes
+        return (self.predict_proba(x, batch_size=batch_size)[:, 0] > 0.5).astype(np.int64)
+
+    def loss_and_gradients(
+        self,
+        x: ArrayLike | Dataset,
+        y: ArrayLike | None = None,
+        *,
+        loss: str | Loss | None = None,
+        training: bool = False,
+    ) -> tuple[float, NDArray[Any]]:
+        """Return the mean loss over all samples as one batch, and its gradient.
+
+        Parameters
+        ----------
+        x, y, loss : as for `fit`
+        training : bool
+            Whether noise layers act, with the draws of the model's next step.
+
+        Returns
+        -------
+        loss : float
+        gradients : ndarray
+            Flat, as `parameters`; zero for frozen layers. Nothing is updated.
+        """
+        inputs, raw = self._inputs_and_targets(x, y)
+        if not self.built:
+            self.build(inputs.array.shape[1])
+        chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
+        targets = self._targets(inputs, raw, chosen)
+        plan = lower(
+            self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
+            source_dtype=inputs.array.dtype, labelled=targets.labelled,
+        )  # fmt: skip
+        gradients = aligned_zeros(self.parameters.size, self.dtype)
+        executor = PythonExecutor(
+            plan, {"parameters": self.parameters, "gradients": gradients},
+            inputs.array, targets, scale=inputs.scale, seed=self.seed, guard=False,
+        )  # fmt: skip
+        totals = executor.run(np.arange(len(inputs)), 0, 1, step=self.progress.steps)
+        return totals.loss / totals.samples, gradients
+
+    def plan(
+        self,
+        batch_size: int = 32,
+        *,
+        loss: str | Loss | None = None,
+        optimizer: str | Optimizer | dict[str, Any] | None = None,
+        training: bool = True,
+    ) -> Plan:
+        """Return what a step runs, kernel by kernel; print it to see a table.
+
+        Parameters
+        ----------
+        batch_size : int
+        loss, optimizer : optional
+            By default those of the last fit, else softmax_cross_entropy and SGD().
+        training : bool
+            A training step, or a prediction.
+        """
+        self._require_built()
+        size = check_size(batch_size, "batch_size")
+        if not training:
+            return lower(self, batch_size=size)
+        chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
+        return lower(
+            self,
+            batch_size=size,
+            loss=chosen,
+            optimizer=optimizers.get(optimizer or self.optimizer or "sgd"),
+            noise=True,
+            labelled=isinstance(chosen, losses.SoftmaxCrossEntropy),
+        )
+
+    def save(self, path: str | os.PathLike[str], *, format: str = "mlcore") -> None:
+        """Write the model to an HDF5 file; see `mlcore.checkpoint.save`."""
+        from mlcore import checkpoint
+
+        checkpoint.save(self, path, format=format)
+
+    def _require_built(self) -> None:
+        if not self.built:
+            raise InputError("the model is not built: call fit, or build(features), first")
+
+    def _inputs_and_targets(
+        self, x: ArrayLike | Dataset, y: ArrayLike | None
+    ) -> tuple[Inputs, ArrayLike]:
+        if isinstance(x, Dataset):
+            if y is not None:
+                raise InputError("a Dataset brings its own targets: leave y out")
+            raw: ArrayLike = x.targets
+        elif y is None:
+            raise InputError("y is missing: give the targets, or a Dataset that brings them")
+        else:
+            raw = y
+        features = self.features if self.built else None
+        return door.as_inputs(x, features=features, dtype=self.dtype), raw
+
+    def _targets(self, inputs: Inputs, raw: ArrayLike, loss: Loss) -> Targets:
+        targets = loss.targets(raw, self.outputs, self.dtype)
+        if len(inputs) != len(targets):
+            raise InputError(
+                f"x has {len(inputs)} samples and y has {len(targets)}; give one target a sample"
+            )
+        return targets
+
+    def _hold_out(
+        self,
+        inputs: Inputs,
+        raw: ArrayLike,
+        data: Dataset | Sequence[Any] | None,
+        split: float,
+    ) -> tuple[Inputs, ArrayLike, tuple[Inputs, ArrayLike] | None]:
+        """Return what to train on, and what to validate on."""
+        if data is not None:
+            if split:
+                raise InputError("give validation_data or validation_split, not both")
+            if isinstance(data, Dataset):
+                return inputs, raw, self._inputs_and_targets(data, None)
+            if len(data) != 2:
+                raise InputError("validation_data must be a Dataset or a pair (x, y)")
+            return inputs, raw, self._inputs_and_targets(data[0], data[1])
+        if not 0 <= split < 1:
+            raise InputError(f"validation_split must be at least 0 and below 1, not {split!r}")
+        if not split:
+            return inputs, raw, None
+        kept = len(inputs) - round(len(inputs) * split)
+        if kept in (0, len(inputs)):
+            what = "train on" if kept == 0 else "validate on"
+            raise InputError(
+                f"validation_split {split} of {len(inputs)} samples leaves nothing to {what}"
+            )
+        values = np.asarray(raw)
+        held = Inputs(inputs.array[kept:], inputs.scale), values[kept:]
+        return Inputs(inputs.array[:kept], inputs.scale), values[:kept], held
+
+    def _choose_optimizer(self, optimizer: str | Optimizer | dict[str, Any] | None) -> None:
+        if optimizer is None and self.optimizer is not None:
+            return
+        chosen = optimizers.get(optimizer or "sgd")
+        if chosen is self.optimizer:
+            return
+        self.optimizer = chosen
+        size = self.parameters.size
+        self.optimizer_state = {name: aligned_zeros(size, self.dtype) for name in chosen.state}
+        self.progress.updates = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Views do not survive pickling as views, so they are cut again on the other side.
+        return {**vars(self), "backend": self.backend.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.backend = kernels.get(state["backend"])
+        if self._parameters is not None:
+            values = self._parameters
+            self._parameters = aligned_zeros(values.size, self.dtype)
+            self._parameters[...] = values
+            self._attach()
+
+
+def check_seed(seed: Any) -> int:
+    """Return `seed` as an int of 64 bits, or say what is wrong with it."""
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not (whole and 0 <= seed < 2**64):
+        raise InputError(f"seed must be a whole number from 0 to 2**64 - 1, not {seed!r}")
+    return int(seed)
+
+
+def _described(layer: Layer) -> str:
+    settings = layer.config()
+    shown = [
+        str(settings[name]) for name in ("activation", "rate", "stddev") if name in settings
+    ]
+    return ", ".join(shown)

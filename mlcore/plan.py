@@ -1,0 +1,379 @@
+"""What is going to run: a model, a loss and an optimizer lowered to a flat list of kernel calls.
+
+A `Plan` names, in order, every kernel of a step with its buffers. `Lowering` is how layers,
+losses and optimizers write one. Scratch memory is one arena whose size is known before the
+first step; parameters, gradients and optimizer state are flat vectors that the plan cuts views
+from. Executors (`mlcore.executor`) run plans; `print(plan)` shows one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from mlcore.kernels import TABLE, Backend
+from mlcore.kernels.table import KINDS
+from mlcore.layers.activation import Activation, ActivationFunction
+from mlcore.layers.base import Backward, Layer
+from mlcore.layers.dense import Dense
+
+if TYPE_CHECKING:
+    from mlcore.losses import Loss
+    from mlcore.model import Sequential
+    from mlcore.optimizers import Optimizer
+
+ALIGNMENT = 64
+Phase = Literal["data", "forward", "loss", "backward", "update"]
+
+
+def aligned_zeros(size: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Return a vector of zeros that begins on a cache line (64 bytes)."""
+    kind = np.dtype(dtype)
+    raw = np.zeros(size * kind.itemsize + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size * kind.itemsize].view(kind)
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array of a plan: where it lies and what shape it has.
+
+    `place` is "arena" (then the first axis is the batch), "data" (given with the data set), or
+    the name of a flat vector: "parameters", "gradients", or an optimizer's state. `offset`
+    counts bytes in the arena and elements in a vector.
+    """
+
+    name: str
+    place: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int = 0
+
+    @property
+    def columns(self) -> int:
+        """The length of the second axis of a batch buffer."""
+        return self.shape[1]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number that the executor fills in at each step, such as the learning rate."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One kernel call: its arguments in the order of its row in the kernel table."""
+
+    kernel: str
+    owner: str
+    phase: Phase
+    arguments: Mapping[str, Any]
+
+    def dims(self) -> dict[str, int]:
+        """Return the sizes behind the letters of the kernel's row."""
+        found: dict[str, int] = {}
+        for name, spec in TABLE[self.kernel].arrays.items():
+            buffer = self.arguments[name]
+            if buffer is not None:
+                found.update(zip(spec.dims, buffer.shape, strict=True))
+        return found
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a full batch."""
+        return TABLE[self.kernel].flops(self.dims(), self.buffers.keys())
+
+    @property
+    def buffers(self) -> dict[str, Buffer]:
+        """The arrays by argument name."""
+        return {name: value for name, value in self.arguments.items() if isinstance(value, Buffer)}
+
+    @property
+    def bytes(self) -> int:
+        """Bytes read and written by a full batch; of the data set, only the rows gathered."""
+        total = 0
+        for buffer in self.buffers.values():
+            shape = self.arguments["out"].shape if buffer.place == "data" else buffer.shape
+            total += math.prod(shape) * buffer.dtype.itemsize
+        return total
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of the flat parameter vector that one update call covers."""
+
+    start: int
+    stop: int
+    decays: bool
+
+
+@dataclass
+class Plan:
+    """A flat list of kernel calls and the memory they need.
+
+    Attributes
+    ----------
+    operations : list of Operation
+        In the order they run: data, forward, loss, backward, update.
+    batch_size : int
+        The most samples of a step; a shorter batch uses the first rows of each buffer.
+    arena_bytes : int
+        Scratch memory, allocated once.
+    outputs : Buffer
+        The model's output, or the logits where the loss has taken over the last activation.
+    losses : Buffer or None
+        One loss a sample.
+    """
+
+    batch_size: int
+    dtype: np.dtype[Any]
+    backend: Backend
+    operations: list[Operation] = field(default_factory=list)
+    arena_bytes: int = 0
+    outputs: Buffer | None = None
+    losses: Buffer | None = None
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of a step with a full batch."""
+        return sum(operation.flops for operation in self.operations)
+
+    def bind(self, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int) -> Views:
+        """Return the views of all buffers by name, with `batch` rows in those of the arena."""
+        views: Views = {}
+        for operation in self.operations:
+            for buffer in operation.buffers.values():
+                if buffer.place == "arena":
+                    shape = (batch, *buffer.shape[1:])
+                    size = math.prod(shape) * buffer.dtype.itemsize
+                    part = arena[buffer.offset : buffer.offset + size]
+                    views[buffer.name] = part.view(buffer.dtype).reshape(shape)
+                elif buffer.place != "data":
+                    size = math.prod(buffer.shape)
+                    part = vectors[buffer.place][buffer.offset : buffer.offset + size]
+                    views[buffer.name] = part.reshape(buffer.shape)
+        return views
+
+    def __str__(self) -> str:
+        lines = [
+            (
+                str(number),
+                operation.phase,
+                operation.kernel,
+                operation.owner,
+                _shapes(operation),
+                f"{operation.flops / 1e6:.3f}",
+                f"{operation.bytes / 1024:.1f}",
+                self.backend.name,
+            )
+            for number, operation in enumerate(self.operations, start=1)
+        ]
+        kilobytes = sum(operation.bytes for operation in self.operations) / 1024
+        lines.append(
+            ("", "", "", "a whole step", "", f"{self.flops / 1e6:.3f}", f"{kilobytes:.1f}", "")
+        )
+        head = ("#", "phase", "kernel", "of", "arrays", "MFLOP", "KiB", "runs on")
+        title = (
+            f"batch {self.batch_size}, {self.dtype.name}, backend {self.backend.name}, "
+            f"arena {self.arena_bytes / 1024:.1f} KiB"
+        )
+        return f"{title}\n{table(head, lines, right=(0, 5, 6))}"
+
+
+Views = dict[str, NDArray[Any]]
+
+
+def _shapes(operation: Operation) -> str:
+    row = TABLE[operation.kernel]
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for name, buffer in operation.buffers.items():
+        size = "x".join(str(length) for length in buffer.shape)
+        if buffer.place == "data" and buffer.shape[0] == 0:
+            size = "x".join(["n", *(str(length) for length in buffer.shape[1:])])
+        sides[row.arrays[name].role == "in"].append(f"{name} {size}")
+    settings = [
+        str(operation.arguments[name])
+        for name in ("activation", "rate", "stddev")
+        if operation.arguments.get(name) not in (None, "identity")
+    ]
+    text = f"{', '.join(sides[True])} -> {', '.join(sides[False])}"
+    return f"{text} ({', '.join(settings)})" if settings else text
+
+
+def table(head: tuple[str, ...], lines: list[tuple[str, ...]], right: tuple[int, ...]) -> str:
+    """Return aligned columns under a ruled head; the columns in `right` are right-aligned."""
+    widths = [max(len(line[at]) for line in [head, *lines]) for at in range(len(head))]
+
+    def row(line: tuple[str, ...]) -> str:
+        cells = [
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([row(head), "  ".join("-" * width for width in widths), *map(row, lines)])
+
+
+class Lowering:
+    """Writes a plan: what layers, losses and optimizers are handed.
+
+    Parameters
+    ----------
+    model : Sequential
+        Built, so that every parameter has its place.
+    plan : Plan
+        Empty; it is filled.
+    gradients, noise : bool
+        Whether backward follows, and whether noise layers act.
+    absorbed : Layer or None
+        The layer whose activation the loss computes.
+    """
+
+    def __init__(
+        self, model: Sequential, plan: Plan, *, gradients: bool, noise: bool, absorbed: Layer | None
+    ) -> None:
+        self.model = model
+        self.plan = plan
+        self.gradients = gradients
+        self.noise = noise
+        self.absorbed = absorbed
+
+    def add(self, kernel: str, owner: str, phase: Phase, **arguments: Any) -> None:
+        """Append a kernel call; the arguments are those of the kernel's row, all of them."""
+        ordered = {name: arguments.pop(name) for name in TABLE[kernel].arguments}
+        if arguments:
+            raise TypeError(f"{kernel} does not take {sorted(arguments)}")
+        self.plan.operations.append(Operation(kernel, owner, phase, ordered))
+
+    def batch_buffer(self, name: str, *columns: int, kind: str = "real") -> Buffer:
+        """Return a scratch buffer with the batch as its first axis."""
+        dtype = np.dtype(KINDS[kind] or self.plan.dtype)
+        shape = (self.plan.batch_size, *columns)
+        buffer = Buffer(name, "arena", shape, dtype, self.plan.arena_bytes)
+        size = math.prod(shape) * dtype.itemsize
+        self.plan.arena_bytes += -(-size // ALIGNMENT) * ALIGNMENT
+        return buffer
+
+    def data(self, name: str, *columns: int, dtype: DTypeLike) -> Buffer:
+        """Return the place of an array that the caller brings with the data."""
+        return Buffer(name, "data", (0, *columns), np.dtype(dtype))
+
+    def rows(self) -> Buffer:
+        """Return the place of the row numbers of the batch."""
+        return Buffer("rows", "data", (self.plan.batch_size,), np.dtype(np.int64))
+
+    def parameter(self, layer: Layer, name: str) -> Buffer:
+        """Return a parameter of `layer`, in its own shape."""
+        place = self.model.places[layer.name, name]
+        return Buffer(
+            f"{layer.name}.{name}", "parameters", place.shape, self.plan.dtype, place.start
+        )
+
+    def gradient(self, layer: Layer, name: str) -> Buffer:
+        """Return the gradient of a parameter of `layer`, in its own shape."""
+        place = self.model.places[layer.name, name]
+        return Buffer(
+            f"{layer.name}.{name}.grad", "gradients", place.shape, self.plan.dtype, place.start
+        )
+
+    def vector(self, place: str, segment: Segment) -> Buffer:
+        """Return a run of a flat vector: parameters, gradients or optimizer state."""
+        shape = (segment.stop - segment.start,)
+        name = f"{place}[{segment.start}:{segment.stop}]"
+        return Buffer(name, place, shape, self.plan.dtype, segment.start)
+
+    def segments(self, *, split_by_decay: bool) -> Iterator[Segment]:
+        """Yield the longest runs of trainable parameters, cut where decay begins or ends."""
+        run: Segment | None = None
+        for place in self.model.places.values():
+            decays = place.decays or not split_by_decay
+            if run and place.trainable and run.stop == place.start and run.decays == decays:
+                run = Segment(run.start, place.stop, decays)
+                continue
+            if run:
+                yield run
+            run = Segment(place.start, place.stop, decays) if place.trainable else None
+        if run:
+            yield run
+
+    def draw(self, layer: Layer) -> dict[str, Any]:
+        """Return what makes the random numbers of `layer` its own."""
+        stream = self.model.layers.index(layer)
+        return {"seed": Setting("seed"), "stream": stream, "step": Setting("step")}
+
+    def activation_of(self, layer: Dense | Activation) -> ActivationFunction:
+        """Return the activation that `layer` is to apply: none if the loss computes it."""
+        return ActivationFunction() if layer is self.absorbed else layer.activation
+
+
+def lower(
+    model: Sequential,
+    *,
+    batch_size: int,
+    loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
+    gradients: bool = False,
+    noise: bool = False,
+    source_dtype: DTypeLike = np.float32,
+    labelled: bool = False,
+) -> Plan:
+    """Lower a built model to the kernel calls of one step.
+
+    Parameters
+    ----------
+    model : Sequential
+    batch_size : int
+    loss : Loss, optional
+        Without one the plan ends with the model's output.
+    optimizer : Optimizer, optional
+        With one the plan updates the parameters.
+    gradients : bool
+        Whether to write the gradients of the parameters; an optimizer implies it.
+    noise : bool
+        Whether noise layers act.
+    source_dtype : dtype
+        That of the data the batches are gathered from.
+    labelled : bool
+        Whether the targets are class labels rather than rows of numbers.
+    """
+    backward_wanted = gradients or optimizer is not None
+    plan = Plan(batch_size, model.dtype, model.backend)
+    absorbed = loss.absorbs(model.layers[-1]) if loss and model.layers else None
+    lowering = Lowering(model, plan, gradients=backward_wanted, noise=noise, absorbed=absorbed)
+
+    x = lowering.batch_buffer("batch.x", model.features)
+    lowering.add(
+        "gather", "batch", "data",
+        source=lowering.data("inputs", model.features, dtype=source_dtype),
+        rows=lowering.rows(), scale=Setting("scale"), out=x,
+    )  # fmt: skip
+    backwards: list[tuple[Layer, Backward | None]] = []
+    for layer in model.layers:
+        x, backward = layer.lower(lowering, x)
+        backwards.append((layer, backward))
+    plan.outputs = x
+    if loss is not None:
+        grad = loss.lower(lowering, x, labelled)
+        if backward_wanted and grad is not None:
+            _lower_backward(backwards, grad)
+    if optimizer is not None:
+        optimizer.lower(lowering)
+    return plan
+
+
+def _lower_backward(backwards: list[tuple[Layer, Backward | None]], grad: Buffer | None) -> None:
+    first = next(
+        (at for at, (layer, _) in enumerate(backwards) if layer.parameters and layer.trainable),
+        len(backwards),
+    )
+    for at in range(len(backwards) - 1, first - 1, -1):
+        backward = backwards[at][1]
+        if backward is not None and grad is not None:
+            grad = backward(grad, at > first)

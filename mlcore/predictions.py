@@ -1,0 +1,77 @@
+"""Predictions in a file: CSV, .npz or HDF5, whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.data.dataset import Dataset
+from mlcore.data.files import atomic_write
+from mlcore.kernels.errors import InputError, unknown
+from mlcore.model import Sequential
+
+SUFFIXES = (".csv", ".npz", ".h5", ".hdf5")
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return where to write, or say why that cannot be.
+
+    Raises
+    ------
+    InputError
+        For a suffix of no known format, a file that exists, or a folder that does not.
+    """
+    target = Path(path).expanduser()
+    if target.suffix not in SUFFIXES:
+        raise unknown("suffix of the output file", target.suffix, SUFFIXES)
+    if target.exists():
+        raise InputError(f"{target} already exists: name a new file")
+    if not target.parent.is_dir():
+        raise InputError(f"the folder {target.parent} does not exist: make it first")
+    return target
+
+
+def write(model: Sequential, data: Dataset, target: Path) -> None:
+    """Write a row a sample: `predicted` and `probabilities`, or `outputs` of a regression."""
+    columns = _columns(model, data)
+    with atomic_write(target) as temporary:
+        if target.suffix == ".csv":
+            _write_csv(temporary, columns)
+        elif target.suffix == ".npz":
+            np.savez_compressed(temporary, **columns)
+        else:
+            import h5py
+
+            with h5py.File(temporary, "w") as file:
+                for name, values in columns.items():
+                    file[name] = values
+
+
+def _columns(model: Sequential, data: Dataset) -> dict[str, NDArray[Any]]:
+    if model.loss is not None and model.loss.link is None:
+        return {"outputs": model.predict(data)}
+    probabilities = model.predict_proba(data)
+    if probabilities.shape[1] == 1:
+        predicted = (probabilities[:, 0] > 0.5).astype(np.int64)
+    else:
+        predicted = probabilities.argmax(axis=1)
+    return {"predicted": predicted, "probabilities": probabilities}
+
+
+def _write_csv(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    table = {name: values.reshape(len(values), -1) for name, values in columns.items()}
+    head = ["index"]
+    for name, values in table.items():
+        wide = values.shape[1] > 1
+        head += [f"{name}_{at}" if wide else name for at in range(values.shape[1])]
+    rows = zip(*(values.tolist() for values in table.values()), strict=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        for index, row in enumerate(rows):
+            writer.writerow([index, *(value for part in row for value in part)])

@@ -1,0 +1,71 @@
+"""What mlcore runs on: the report of `mlcore info`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mlcore
+from mlcore import kernels
+
+# What decides how fast small networks train, on x86 and on Arm.
+FEATURES = ("sse2", "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "asimd", "sve")
+
+
+def report() -> dict[str, str]:
+    """Return a line of text for each fact, in the order to show them."""
+    lines = {
+        "mlcore": mlcore.__version__,
+        "installed in": str(Path(mlcore.__file__).parent),
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+        "NumPy": f"{np.__version__}, BLAS {_blas()}",
+    }
+    chosen = kernels.get().name
+    for entry in kernels.status():
+        state = f"missing: {entry.reason}"
+        if entry.available:
+            state = "in use" if entry.name == chosen else "available"
+        lines[f"backend {entry.name}"] = state
+    lines["processor"] = _processor()
+    lines["features"] = " ".join(_features()) or "unknown"
+    lines["processors usable"] = str(_usable_processors())
+    lines["threads"] = "native kernels 1; NumPy's BLAS as its own settings say, or --threads"
+    return lines
+
+
+def _blas() -> str:
+    config: Any = np.show_config(mode="dicts")
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        found.setdefault(key.strip(), value.strip())
+    return found
+
+
+def _processor() -> str:
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def _features() -> list[str]:
+    known = _cpuinfo()
+    flags = set((known.get("flags") or known.get("Features") or "").split())
+    return [name for name in FEATURES if name in flags]
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,322 @@
+"""The epoch loop: what happens, in order, while a model trains."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore import callbacks as hooks
+from mlcore import schedules
+from mlcore.door import Inputs, Targets
+from mlcore.executor import NonFiniteLossError, PythonExecutor, Totals
+from mlcore.history import History
+from mlcore.kernels.errors import InputError
+from mlcore.losses import Loss
+from mlcore.plan import aligned_zeros, lower
+from mlcore.schedules import Schedule
+
+if TYPE_CHECKING:
+    from mlcore.model import Sequential
+
+EVALUATION_BATCH = 256
+# Ctrl-C, progress and callbacks are served this often.
+SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained, beside its loss and optimizer: what a resumed run needs again."""
+
+    epochs: int
+    batch_size: int
+    schedule: Schedule
+    shuffle: bool
+    seed: int
+    evaluate_train: bool
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings, as JSON knows them."""
+        return {**vars(self), "schedule": self.schedule.config()}
+
+    @classmethod
+    def from_config(cls, settings: dict[str, Any]) -> Training:
+        """Return the settings that `config` gave."""
+        return cls(**{**settings, "schedule": schedules.get(settings["schedule"])})
+
+
+@dataclass
+class Progress:
+    """How far a model has been trained.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Whole epochs of this fit, and steps of the epoch after them.
+    epochs, steps : int
+        Whole epochs and steps since the model was made: shuffling and noise count with them.
+    updates : int
+        Steps since the optimizer was chosen.
+    totals : Totals
+        Sums over the steps of the unfinished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    epochs: int = 0
+    steps: int = 0
+    updates: int = 0
+    totals: Totals = field(default_factory=Totals)
+
+    def config(self) -> dict[str, Any]:
+        """Return the counts, as JSON knows them."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, counts: dict[str, Any]) -> Progress:
+        """Return the progress that `config` gave."""
+        return cls(**{**counts, "totals": Totals(**counts["totals"])})
+
+
+class Interrupts:
+    """Turns Ctrl-C into a flag while it is entered, so that no step is left half done.
+
+    A second Ctrl-C is not held back. Outside the main thread, where signals cannot be caught,
+    nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.getsignal(signal.SIGINT)
+            if self._previous is signal.default_int_handler:
+                signal.signal(signal.SIGINT, self._remember)
+            else:
+                self._previous = None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.seen:
+            raise KeyboardInterrupt
+        self.seen = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if there was one."""
+        if self.seen:
+            raise KeyboardInterrupt
+
+
+class Trainer:
+    """One call of `Sequential.fit`.
+
+    Parameters
+    ----------
+    model : Sequential
+        Built, with loss, optimizer and training settings chosen.
+    inputs, targets : Inputs, Targets
+    validation : (Inputs, Targets) or None
+    callbacks : see `Sequential.fit`
+    verbose : int
+    resume : bool
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        inputs: Inputs,
+        targets: Targets,
+        validation: tuple[Inputs, Targets] | None,
+        callbacks: hooks.AnyCallback | Iterable[hooks.AnyCallback],
+        verbose: int,
+        resume: bool,
+    ) -> None:
+        if model.training is None or model.loss is None or model.optimizer is None:
+            raise ValueError("the model's loss, optimizer and training settings are not chosen")
+        self.model, self.settings = model, model.training
+        self.loss, self.optimizer = model.loss, model.optimizer
+        self.inputs, self.targets, self.validation = inputs, targets, validation
+        self.callbacks = hooks.collect(callbacks, verbose)
+        self.guard = any(
+            isinstance(callback, hooks.NaNGuard) and callback.action != "ignore"
+            for callback in self.callbacks
+        )
+        self.resume = resume
+        self.batch_size = min(self.settings.batch_size, len(inputs))
+        self.steps = -(-len(inputs) // self.batch_size)
+        self.order: NDArray[np.int64] = np.arange(len(inputs))
+        self.chunk = 1
+
+    def run(self) -> History:
+        """Train, and return the history."""
+        model, settings = self.model, self.settings
+        progress = self._begin()
+        history = model.history = model.history if self.resume and model.history else History()
+        model.stop_training = False
+        executor = self._executor()
+        with Interrupts() as interrupts:
+            self._tell("on_train_begin")
+            for epoch in range(progress.epoch, settings.epochs):
+                rate = self.optimizer.learning_rate * settings.schedule.factor(
+                    epoch, settings.epochs
+                )
+                self._tell("on_epoch_begin", epoch)
+                began = time.perf_counter()
+                samples = -progress.totals.samples
+                try:
+                    self._train_epoch(executor, rate, interrupts)
+                except NonFiniteLossError as error:
+                    self._stop_at(error, epoch)
+                    break
+                samples += progress.totals.samples
+                seconds = time.perf_counter() - began
+                record = {
+                    "epoch": float(epoch + 1),
+                    **self._measured(progress.totals, "running_", self.targets),
+                    **self._evaluated("", self._train_data(), interrupts),
+                    **self._evaluated("val_", self.validation, interrupts),
+                    "learning_rate": rate,
+                    "seconds": seconds,
+                    "samples_per_second": samples / seconds if seconds > 0 else math.inf,
+                }
+                progress.epoch, progress.step = epoch + 1, 0
+                progress.epochs += 1
+                progress.totals = Totals()
+                history.append(record)
+                self._tell("on_epoch_end", epoch, record)
+                if model.stop_training:
+                    break
+            self._tell("on_train_end")
+        return history
+
+    def _begin(self) -> Progress:
+        progress = self.model.progress
+        if not self.resume:
+            progress.epoch, progress.step, progress.totals = 0, 0, Totals()
+        if progress.step >= self.steps and progress.totals.samples > len(self.inputs):
+            raise InputError(
+                f"cannot resume at step {progress.step} of {self.steps}: the data or batch_size "
+                "is not that of the interrupted run"
+            )
+        return progress
+
+    def _executor(self) -> PythonExecutor:
+        model = self.model
+        plan = lower(
+            model, batch_size=self.batch_size, loss=self.loss, optimizer=self.optimizer, noise=True,
+            source_dtype=self.inputs.array.dtype, labelled=self.targets.labelled,
+        )  # fmt: skip
+        vectors = {
+            "parameters": model.parameters,
+            "gradients": aligned_zeros(model.parameters.size, model.dtype),
+            **model.optimizer_state,
+        }
+        return PythonExecutor(
+            plan, vectors, self.inputs.array, self.targets,
+            scale=self.inputs.scale, seed=self.settings.seed, guard=self.guard,
+        )  # fmt: skip
+
+    def _train_epoch(
+        self, executor: PythonExecutor, rate: float, interrupts: Interrupts
+    ) -> None:
+        progress = self.model.progress
+        if self.settings.shuffle:
+            self.model.backend.call(
+                "permutation", seed=self.settings.seed, epoch=progress.epochs, out=self.order
+            )
+        while progress.step < self.steps:
+            interrupts.check()
+            last = min(progress.step + self.chunk, self.steps)
+            began = time.perf_counter()
+            done = executor.run(
+                self.order, progress.step, last,
+                step=progress.steps, update=progress.updates, learning_rate=rate,
+            )  # fmt: skip
+            self._adapt_chunk(last - progress.step, time.perf_counter() - began)
+            progress.steps += last - progress.step
+            progress.updates += last - progress.step
+            progress.step = last
+            progress.totals.add(done)
+            logs = {
+                **self._measured(progress.totals, "running_", self.targets),
+                "learning_rate": rate,
+            }
+            self._tell("on_progress", done.samples, logs)
+
+    def _adapt_chunk(self, steps: int, seconds: float) -> None:
+        wanted = SECONDS_BETWEEN_LOOKS / max(seconds / steps, 1e-9)
+        self.chunk = int(min(max(1.0, wanted), 2.0 * self.chunk))
+
+    def _train_data(self) -> tuple[Inputs, Targets] | None:
+        return (self.inputs, self.targets) if self.settings.evaluate_train else None
+
+    def _evaluated(
+        self, prefix: str, data: tuple[Inputs, Targets] | None, interrupts: Interrupts
+    ) -> dict[str, float]:
+        if data is None:
+            return {}
+        size = min(EVALUATION_BATCH, len(data[0]))
+        totals = evaluate_in_batches(self.model, self.loss, *data, size, interrupts)
+        return self._measured(totals, prefix, data[1])
+
+    def _measured(self, totals: Totals, prefix: str, targets: Targets) -> dict[str, float]:
+        measured = {f"{prefix}loss": totals.loss / max(1, totals.samples)}
+        if targets.judge is not None:
+            measured[f"{prefix}accuracy"] = totals.correct / max(1, totals.samples)
+        return measured
+
+    def _stop_at(self, error: NonFiniteLossError, epoch: int) -> None:
+        """Count the whole steps that were made, then let the guard decide."""
+        progress = self.model.progress
+        progress.steps += error.step - progress.step
+        progress.updates += error.step - progress.step
+        progress.step = error.step
+        self._tell("on_non_finite", epoch, error)
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self.model, *arguments)
+
+
+def evaluate_in_batches(
+    model: Sequential,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Targets,
+    batch_size: int,
+    interrupts: Interrupts | None = None,
+) -> Totals:
+    """Return loss, right answers and samples of a pass without noise and without updates."""
+    plan = lower(
+        model, batch_size=batch_size, loss=loss,
+        source_dtype=inputs.array.dtype, labelled=targets.labelled,
+    )  # fmt: skip
+    executor = PythonExecutor(
+        plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale
+    )
+    order = np.arange(len(inputs))
+    totals = Totals()
+    for step in range(-(-len(inputs) // batch_size)):
+        if interrupts is not None:
+            interrupts.check()
+        totals.add(executor.run(order, step, step + 1))
+    return totals
