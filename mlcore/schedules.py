@@ -384,16 +384,13 @@ def _keys(name: object) -> list[str]:
 
 
 def _parse(text: str, spec: str) -> float:
-    """Return `text` as an int where it is one, so that ``cycles=2`` is whole, else as a float."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise InputError(
-        f"schedule {spec!r}: {text!r} is not a number; write it as in 'step:0.5,0.78,factor=0.5' "
-        f"or 'cosine:warmup=0.1,cycles=2'"
-    )
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"schedule {spec!r}: {text!r} is not a number; write it as in "
+            f"'step:0.5,0.78,factor=0.5' or 'cosine:warmup=0.1,cycles=2'"
+        ) from None
 
 
 def _number(

@@ -1,0 +1,42 @@
+"""Data sets: loading, downloading, dividing and converting them.
+
+>>> from mlcore.data import load
+>>> train, test = load("mnist-sample")
+>>> len(train), len(test)
+(10000, 2000)
+"""
+
+from mlcore.data.catalog import CATALOG, Availability, Entry, Mirror, available, cache_folder
+from mlcore.data.convert import convert
+from mlcore.data.dataset import Dataset, Splits
+from mlcore.data.download import DownloadError, Fetched, fetch
+from mlcore.data.files import atomic_write
+from mlcore.data.hdf5 import read_hdf5, write_hdf5
+from mlcore.data.idx import read_idx, write_idx
+from mlcore.data.loading import load
+from mlcore.data.npz import read_npz, write_npz
+from mlcore.data.split import split
+
+__all__ = [
+    "CATALOG",
+    "Availability",
+    "Dataset",
+    "DownloadError",
+    "Entry",
+    "Fetched",
+    "Mirror",
+    "Splits",
+    "atomic_write",
+    "available",
+    "cache_folder",
+    "convert",
+    "fetch",
+    "load",
+    "read_hdf5",
+    "read_idx",
+    "read_npz",
+    "split",
+    "write_hdf5",
+    "write_idx",
+    "write_npz",
+]
