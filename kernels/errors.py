@@ -1,4 +1,4 @@
-"""The one error class for what a caller got wrong, and the words that name the nearest right one."""
+"""The error for what a caller got wrong, and the words that name the nearest right thing."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Real = NDArray[np.floating[Any]]
+Real = NDArray[Any]
 Labels = NDArray[np.int32]
 Index = NDArray[np.int64]
 Bits = NDArray[np.uint32]
@@ -25,33 +25,39 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 def _sigmoid(x: Real) -> Real:
     """Return 1 / (1 + exp(-x)) without overflow on either side."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+    value: Real = np.where(x >= 0, 1, small) / (1 + small)
+    return value
 
 
 def _softmax(x: Real) -> Real:
     """Return exp(x) / sum(exp(x)) of each row, shifted by the row's own maximum."""
     powers = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: Real = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _log_sum_exp(x: Real) -> Real:
     """Return log(sum(exp(x))) of each row, shape (rows, 1)."""
     top = x.max(axis=1, keepdims=True, initial=-np.inf)
-    return top + np.log(np.exp(x - top).sum(axis=1, keepdims=True))
+    total: Real = top + np.log(np.exp(x - top).sum(axis=1, keepdims=True))
+    return total
 
 
-def _gelu(x: Real) -> Real:
-    return x * (0.5 * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)))
+def _normal_below(x: Real) -> Real:
+    """Return the standard normal distribution function, (1 + erf(x / sqrt(2))) / 2."""
+    share: Real = 0.5 * (1 + _erf(x / math.sqrt(2)).astype(x.dtype))
+    return share
 
 
 def _gelu_slope(x: Real) -> Real:
-    below = 0.5 * (1 + _erf(x / math.sqrt(2)).astype(x.dtype))
-    return below + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    slope: Real = _normal_below(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return slope
 
 
 def _silu_slope(x: Real) -> Real:
     s = _sigmoid(x)
-    return s * (1 + x * (1 - s))
+    slope: Real = s * (1 + x * (1 - s))
+    return slope
 
 
 FORMULAS: dict[str, Callable[[Real, float], Real]] = {
@@ -64,7 +70,7 @@ FORMULAS: dict[str, Callable[[Real, float], Real]] = {
     "sigmoid": lambda x, a: _sigmoid(a * x),
     "softplus": lambda x, a: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     "silu": lambda x, a: x * _sigmoid(x),
-    "gelu": lambda x, a: _gelu(x),
+    "gelu": lambda x, a: x * _normal_below(x),
     "softmax": lambda x, a: _softmax(x),
     "log_softmax": lambda x, a: x - _log_sum_exp(x),
 }
@@ -391,9 +397,7 @@ def normal(seed: int, stream: int, step: int, out: Real) -> None:
     out[...] = pairs.reshape(rows, words.shape[1] * 64)[:, :columns]
 
 
-def gaussian_noise(
-    x: Real, stddev: float, seed: int, stream: int, step: int, out: Real
-) -> None:
+def gaussian_noise(x: Real, stddev: float, seed: int, stream: int, step: int, out: Real) -> None:
     """Write x plus stddev times `normal` into `out`, which may be `x`; (B, N)."""
     drawn = np.empty_like(out)
     normal(seed, stream, step, drawn)

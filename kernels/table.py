@@ -298,11 +298,12 @@ def any_bits(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) 
 
 
 DENSE_SIZES = sizes(
-    "B K N", (0, 3, 2), (1, 1, 1), (3, 0, 2), (2, 3, 0), (2, 3, 1), (5, 7, 3), (13, 17, 19), (50, 31, 10),
-    (4, 8, 8), (9, 600, 21),
+    "B K N", (0, 3, 2), (1, 1, 1), (3, 0, 2), (2, 3, 0), (2, 3, 1), (5, 7, 3), (13, 17, 19),
+    (50, 31, 10), (4, 8, 8), (9, 600, 21),
 )  # fmt: skip
 DENSE_BENCH = sizes(
-    "B K N", (50, 784, 512), (50, 512, 64), (64, 500, 250), (100, 300, 300), (32, 16, 16), (1, 784, 128)
+    "B K N", (50, 784, 512), (50, 512, 64), (64, 500, 250), (100, 300, 300), (32, 16, 16),
+    (1, 784, 128),
 )  # fmt: skip
 PLANE_SIZES = sizes("B N", (0, 3), (1, 1), (2, 1), (5, 7), (13, 129), (4, 64), (3, 257))
 PLANE_BENCH = sizes("B N", (50, 512), (100, 10), (1000, 64))
@@ -361,7 +362,9 @@ ROWS: tuple[Row, ...] = (
         sizes=DENSE_SIZES,
         bench=DENSE_BENCH,
         eps=lambda dims: 32 + 4 * (dims["B"] + dims["N"]),
-        flops=lambda dims, given: 2.0 * dims["B"] * dims["K"] * dims["N"] * len({"dw", "dx"} & given),
+        flops=lambda dims, given: (
+            2.0 * dims["B"] * dims["K"] * dims["N"] * len({"dw", "dx"} & given)
+        ),
         inputs=stored_activation,
         gradient=Gradient("linear", "out", {"x": "dx", "w": "dw", "b": "db"}, upstream="grad"),
     ),
@@ -529,7 +532,9 @@ ROWS: tuple[Row, ...] = (
         cases=tuple(
             {"learning_rate": 0.01, "rho": 0.99, "epsilon": 1e-8, "momentum": m, "weight_decay": wd,
              "velocity": "absent" if m == 0 else None, "gradient_average": None if c else "absent"}
-            for m, c, wd in ((0.0, False, 0.0), (0.9, False, 0.01), (0.0, True, 0.01), (0.9, True, 0.0))
+            for m, c, wd in (
+                (0.0, False, 0.0), (0.9, False, 0.01), (0.0, True, 0.01), (0.9, True, 0.0),
+            )
         ),
         sizes=FLAT_SIZES,
         bench=FLAT_BENCH,
@@ -650,4 +655,3 @@ ROWS: tuple[Row, ...] = (
 )  # fmt: skip
 
 TABLE: dict[str, Row] = {row.name: row for row in ROWS}
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    import mlcore.kernels
+    import mlcore.kernels  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "mlcore.kernels":
         raise

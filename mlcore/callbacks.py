@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.history import COLUMNS, MONITORS
@@ -275,7 +274,9 @@ class ProgressBar(Callback):
             "rate": "lr {:g}",
             "speed": "{:,.0f} samples/s",
         }
-        parts = [text.format(self.shown[name]) for name, text in texts.items() if name in self.shown]
+        parts = [
+            text.format(self.shown[name]) for name, text in texts.items() if name in self.shown
+        ]
         self.bar.set_postfix_str("  ".join(parts), refresh=False)
         self.bar.refresh()
 

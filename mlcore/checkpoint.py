@@ -184,9 +184,7 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         )
     try:
         described = json.loads(file.attrs["model"])
-        layers = [
-            from_config(settings.pop("kind"), settings) for settings in described["layers"]
-        ]
+        layers = [from_config(settings.pop("kind"), settings) for settings in described["layers"]]
         model = Sequential(
             layers, seed=described["seed"], dtype=described["dtype"], backend=backend
         )
@@ -271,8 +269,7 @@ def _notebook_layers(model: Sequential) -> tuple[list[Dense], str]:
         )
     if not dense or dense[-1].activation.name not in ("identity", "softmax"):
         raise InputError(
-            "the notebook format ends in a Dense layer of logits, or softmax: use "
-            'format="mlcore"'
+            'the notebook format ends in a Dense layer of logits, or softmax: use format="mlcore"'
         )
     return dense, next(iter(hidden), "relu")
 
@@ -286,7 +283,8 @@ def _write_notebook(model: Sequential, file: Any) -> None:
 
 
 def _read_notebook(file: Any, path: Any, backend: str | None) -> Sequential:
-    weights, biases = [], []
+    weights: list[NDArray[Any]] = []
+    biases: list[NDArray[Any]] = []
     while f"linear_{len(weights) + 1}.weight" in file:
         name = f"linear_{len(weights) + 1}"
         if f"{name}.bias" not in file:

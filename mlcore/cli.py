@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,22 +96,20 @@ def train(
     from mlcore.config import RunConfig, from_toml
 
     config = from_toml(config_file) if config_file else RunConfig()
-    config = config.changed(**{name: value for name, value in settings.items() if value is not None})
+    config = config.changed(
+        **{name: value for name, value in settings.items() if value is not None}
+    )
     result = run.train(config, out, plots=not no_plots, quiet=quiet)
     click.echo(_headline(result.part, result.measured, result.report))
     click.echo(f"run folder {result.folder}: {', '.join(result.files)}")
 
 
-def _headline(
-    part: str, measured: dict[str, float], report: ClassificationReport | None
-) -> str:
+def _headline(part: str, measured: dict[str, float], report: ClassificationReport | None) -> str:
     loss = f"loss {measured['loss']:.4f}"
     if report is None:
         return f"{part} {loss}"
     right = round(report.accuracy * report.samples)
-    return (
-        f"{part} accuracy {report.accuracy:.2%} ({right:,} of {report.samples:,} right), {loss}"
-    )
+    return f"{part} accuracy {report.accuracy:.2%} ({right:,} of {report.samples:,} right), {loss}"
 
 
 def _part(data: str, part: str | None) -> Dataset:
@@ -209,8 +206,10 @@ def list_sets() -> None:
     for entry in available():
         known = entry.entry
         images = ", ".join(f"{count:,} {part}" for part, count in known.images.items())
-        where = f"{entry.folder} ({entry.bytes / 1e6:.1f} MB)" if entry.found else (
-            f"not here: mlcore data fetch {known.name}"
+        where = (
+            f"{entry.folder} ({entry.bytes / 1e6:.1f} MB)"
+            if entry.found
+            else (f"not here: mlcore data fetch {known.name}")
         )
         lines.append((known.name, images, known.licence, where))
     click.echo(table(("set", "images", "licence", "where"), lines, right=()))
@@ -241,9 +240,7 @@ def convert(
     """Write a data set in another format: IDX, HDF5 or .npz."""
     from mlcore.data import convert as rewrite
 
-    written = rewrite(
-        source, destination, format=form, one_hot_labels=one_hot, overwrite=overwrite
-    )
+    written = rewrite(source, destination, format=form, one_hot_labels=one_hot, overwrite=overwrite)
     click.echo("\n".join(f"written: {path}" for path in written))
 
 
@@ -269,9 +266,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return BAD_INPUT
     except click.NoSuchOption as error:
-        known = [flag for option in error.ctx.command.params for flag in option.opts] if (
-            error.ctx
-        ) else []
+        known = (
+            [flag for option in error.ctx.command.params for flag in option.opts]
+            if (error.ctx)
+            else []
+        )
         options = [flag for flag in known if flag.startswith("--")]
         return _complain(
             f"unknown option {error.option_name!r}.{nearest(error.option_name, options)}"

@@ -153,7 +153,9 @@ class RunConfig:
             if isinstance(value, tuple):
                 text = f"[{', '.join(str(entry) for entry in value)}]"
             else:
-                text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+                text = (
+                    json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+                )
             lines.append(f"{field.name} = {text}")
         return "\n".join(lines) + "\n"
 

@@ -178,4 +178,3 @@ def as_rows(y: ArrayLike, outputs: int, dtype: np.dtype[Any], where: str = "y") 
         )
     _check_finite(values, where, dtype)
     return np.ascontiguousarray(values, dtype=dtype)
-

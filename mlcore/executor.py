@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.door import Targets
 from mlcore.kernels import TABLE
 from mlcore.plan import Buffer, Operation, Plan, Setting, Views, aligned_zeros
-from mlcore.door import Targets
 
 Index = NDArray[np.int64]
 
@@ -192,4 +192,6 @@ class PythonExecutor:
                     f"{operation.owner}"
                 )
                 return NonFiniteLossError(at, operation.owner, buffer.name, detail)
-        return NonFiniteLossError(at, "", "losses", f"the sum of losses overflowed at step {at + 1}")
+        return NonFiniteLossError(
+            at, "", "losses", f"the sum of losses overflowed at step {at + 1}"
+        )

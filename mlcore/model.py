@@ -213,8 +213,8 @@ class Sequential:
         for (layer, name), place in self.places.items():
             part = self.parameters[place.start : place.stop]
             views[layer][name] = part.reshape(place.shape)
-        for layer in self.layers:
-            layer.attach(views[layer.name])
+        for owner in self.layers:
+            owner.attach(views[owner.name])
 
     def summary(self, features: int | None = None) -> None:
         """Print a table of the layers with output shapes and numbers of parameters.
@@ -601,7 +601,5 @@ def check_seed(seed: Any) -> int:
 
 def _described(layer: Layer) -> str:
     settings = layer.config()
-    shown = [
-        str(settings[name]) for name in ("activation", "rate", "stddev") if name in settings
-    ]
+    shown = [str(settings[name]) for name in ("activation", "rate", "stddev") if name in settings]
     return ", ".join(shown)

@@ -9,7 +9,7 @@ from. Executors (`mlcore.executor`) run plans; `print(plan)` shows one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -162,7 +162,7 @@ class Plan:
         return views
 
     def __str__(self) -> str:
-        lines = [
+        lines: list[tuple[str, ...]] = [
             (
                 str(number),
                 operation.phase,
@@ -207,7 +207,7 @@ def _shapes(operation: Operation) -> str:
     return f"{text} ({', '.join(settings)})" if settings else text
 
 
-def table(head: tuple[str, ...], lines: list[tuple[str, ...]], right: tuple[int, ...]) -> str:
+def table(head: tuple[str, ...], lines: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> str:
     """Return aligned columns under a ruled head; the columns in `right` are right-aligned."""
     widths = [max(len(line[at]) for line in [head, *lines]) for at in range(len(head))]
 

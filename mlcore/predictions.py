@@ -43,7 +43,7 @@ def write(model: Sequential, data: Dataset, target: Path) -> None:
         if target.suffix == ".csv":
             _write_csv(temporary, columns)
         elif target.suffix == ".npz":
-            np.savez_compressed(temporary, **columns)
+            np.savez_compressed(temporary, allow_pickle=False, **columns)
         else:
             import h5py
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-
 from mlcore import schedules
 from mlcore.callbacks import Callback, CSVLogger, ModelCheckpoint
 from mlcore.config import RunConfig

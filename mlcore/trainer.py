@@ -235,9 +235,7 @@ class Trainer:
             scale=self.inputs.scale, seed=self.settings.seed, guard=self.guard,
         )  # fmt: skip
 
-    def _train_epoch(
-        self, executor: PythonExecutor, rate: float, interrupts: Interrupts
-    ) -> None:
+    def _train_epoch(self, executor: PythonExecutor, rate: float, interrupts: Interrupts) -> None:
         progress = self.model.progress
         if self.settings.shuffle:
             self.model.backend.call(

@@ -47,7 +47,9 @@ def get(activation: str | dict[str, Any] | ActivationFunction | None) -> Activat
     """
     if isinstance(activation, ActivationFunction):
         return activation
-    settings = dict(activation) if isinstance(activation, dict) else {"name": activation}
+    settings: dict[str, Any] = (
+        dict(activation) if isinstance(activation, dict) else {"name": activation}
+    )
     name = settings.pop("name", None)
     name = "identity" if name in (None, "linear") else name
     spec = ACTIVATIONS.get(name)
