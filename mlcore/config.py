@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcore import initializers, optimizers, schedules
+from mlcore.data.catalog import CATALOG
 from mlcore.data.files import require_file
 from mlcore.kernels import ACTIVATIONS
 from mlcore.kernels.errors import InputError, unknown
@@ -21,6 +22,7 @@ from mlcore.optimizers import Optimizer
 
 # The rate of the notebook that the defaults repeat; other optimizers bring their own.
 SGD_LEARNING_RATE = 0.1
+OPTIMIZER_SETTINGS = ("learning_rate", "momentum", "weight_decay")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,10 @@ class RunConfig:
             "weight_decay": self.weight_decay,
         }
         settings = {name: value for name, value in given.items() if value is not None}
+        taken = optimizers.get(self.optimizer).config()
+        for name in settings:
+            if name not in taken:
+                raise InputError(f"{name} is no setting of the optimizer {self.optimizer}")
         return optimizers.get({"name": self.optimizer, **settings})
 
     def make_layers(self, outputs: int) -> list[Layer]:
@@ -126,8 +132,24 @@ class RunConfig:
             self.make_layers(outputs), seed=self.seed, dtype=self.dtype, backend=self.backend
         )
 
+    def completed(self, backend: str) -> RunConfig:
+        """Return a copy that repeats the run from any folder, whatever the defaults are then.
+
+        The path of the data is absolute, and nothing is left to a default but `threads`.
+        """
+        used = self.make_optimizer().config()
+        named = self.data in CATALOG
+        return replace(
+            self,
+            data=self.data if named else str(Path(self.data).expanduser().resolve()),
+            backend=backend,
+            **{name: used.get(name) for name in OPTIMIZER_SETTINGS},
+        )
+
     def changed(self, **settings: Any) -> RunConfig:
         """Return a copy with other settings, each checked and converted to its type.
+
+        Another optimizer brings its own learning rate, momentum and weight decay.
 
         Raises
         ------
@@ -135,12 +157,14 @@ class RunConfig:
             For an unknown name, with the nearest one, or a value of the wrong type.
         """
         names = [field.name for field in fields(self)]
-        converted = {}
+        converted: dict[str, Any] = {}
         for key, value in settings.items():
             name = key.replace("-", "_")
             if name not in names:
                 raise unknown("setting", key, names)
             converted[name] = CONVERTERS[name](name, value)
+        if converted.get("optimizer", self.optimizer) != self.optimizer:
+            converted = {**dict.fromkeys(OPTIMIZER_SETTINGS), **converted}
         return replace(self, **converted)
 
     def to_toml(self) -> str:
@@ -161,8 +185,8 @@ class RunConfig:
 
 
 def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{name} must be a text, not {value!r}")
+    if not isinstance(value, str) or not value.isprintable() or not value:
+        raise InputError(f"{name} must be a printable text, not {value!r}")
     return value
 
 
@@ -175,7 +199,10 @@ def _whole(name: str, value: Any) -> int:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"{name} must be a number, not {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{name} must be a number that float64 can hold") from None
 
 
 def _widths(name: str, value: Any) -> tuple[int, ...]:
@@ -183,12 +210,13 @@ def _widths(name: str, value: Any) -> tuple[int, ...]:
         parts = [part.strip() for part in value.split(",") if part.strip()]
         if parts == ["none"]:
             return ()
-        if not parts or not all(part.isdecimal() for part in parts):
+        try:
+            value = [int(part) for part in parts or [""]]
+        except ValueError:
             raise InputError(
                 f"{name} must be whole numbers with commas between them, such as 512,64,32, or "
                 f"none, not {value!r}"
-            )
-        value = [int(part) for part in parts]
+            ) from None
     if not isinstance(value, (list, tuple)):
         raise InputError(f"{name} must be a list of whole numbers, not {value!r}")
     widths = tuple(_whole(name, entry) for entry in value)
@@ -240,7 +268,7 @@ def from_toml(path: str | os.PathLike[str]) -> RunConfig:
     file = require_file(Path(path))
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a TOML file: {error}") from error
     try:
         return RunConfig().changed(**settings)

@@ -40,13 +40,18 @@ class NonFiniteLossError(ArithmeticError):
     ----------
     step : int
         The step of the epoch, from 0, whose batch gave the loss.
+    totals : Totals
+        Sums over the steps before it.
     layer, tensor : str
         Where the first non-finite number stands, in the order of the computation.
     """
 
-    def __init__(self, step: int, layer: str, tensor: str, detail: str) -> None:
+    def __init__(
+        self, step: int, layer: str, tensor: str, detail: str, totals: Totals | None = None
+    ) -> None:
         super().__init__(detail)
         self.step, self.layer, self.tensor = step, layer, tensor
+        self.totals = totals or Totals()
 
 
 class PythonExecutor:
@@ -139,7 +144,9 @@ class PythonExecutor:
                 if self.plan.losses is not None:
                     loss = float(views[self.plan.losses.name].sum(dtype=np.float64))
                     if self._after and self.guard and not math.isfinite(loss):
-                        raise self._diagnose(at, loss, views)
+                        error = self._diagnose(at, loss, views)
+                        error.totals = totals
+                        raise error
                     totals.loss += loss
                     totals.correct += self._correct(views)
                 totals.samples += len(rows)

@@ -16,7 +16,7 @@ from mlcore.kernels.errors import InputError, unknown
 Array = NDArray[np.float64]
 Mode = Literal["fan_in", "fan_out", "average"]
 
-# Noise layers take the streams below, the shuffle takes 65535: see DRAWS in the model's docs.
+# Noise layers take the streams below, by their place in the model; shuffling takes 65535.
 FIRST_STREAM = 0x8000
 
 

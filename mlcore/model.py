@@ -101,9 +101,7 @@ class Sequential:
         dtype: str | np.dtype[Any] | type = "float32",
         backend: str | None = None,
     ) -> None:
-        if np.dtype(dtype).name not in DTYPES:
-            raise unknown("dtype", np.dtype(dtype).name, DTYPES)
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.dtype = check_dtype(dtype)
         self.seed = check_seed(secrets.randbits(32) if seed is None else seed)
         self.backend = kernels.get(backend)
         self.layers: list[Layer] = []
@@ -207,6 +205,12 @@ class Sequential:
             self._parameters[place.start : place.stop] = drawn.reshape(-1)
         self._attach()
         return self
+
+    def _unbuild(self) -> None:
+        """Forget a shape that was taken from data which turned out to be wrong."""
+        self.features, self.places, self._parameters = 0, {}, None
+        for layer in self.layers:
+            layer.attach({})
 
     def _attach(self) -> None:
         views: dict[str, dict[str, NDArray[Any]]] = {layer.name: {} for layer in self.layers}
@@ -320,10 +324,16 @@ class Sequential:
         inputs, raw = self._inputs_and_targets(x, y)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
         inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
-        if not self.built:
+        built_here = not self.built
+        if built_here:
             self.build(inputs.array.shape[1])
-        targets = self._targets(inputs, raw, chosen)
-        validation = None if held is None else (held[0], self._targets(*held, chosen))
+        try:
+            targets = self._targets(inputs, raw, chosen)
+            validation = None if held is None else (held[0], self._targets(*held, chosen))
+        except InputError:
+            if built_here:
+                self._unbuild()
+            raise
         self._choose_optimizer(optimizer)
         self.loss = chosen
         self.training = Training(
@@ -589,6 +599,17 @@ class Sequential:
             self._parameters = aligned_zeros(values.size, self.dtype)
             self._parameters[...] = values
             self._attach()
+
+
+def check_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
+    """Return float32 or float64 as a NumPy dtype, or say which there are."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise unknown("dtype", dtype, DTYPES) from None
+    if kind.name not in DTYPES:
+        raise unknown("dtype", kind.name, DTYPES)
+    return kind.newbyteorder("=")
 
 
 def check_seed(seed: Any) -> int:

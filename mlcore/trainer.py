@@ -160,11 +160,26 @@ class Trainer:
             isinstance(callback, hooks.NaNGuard) and callback.action != "ignore"
             for callback in self.callbacks
         )
+        measured = self._columns()
+        for callback in self.callbacks:
+            callback.check(measured)
         self.resume = resume
         self.batch_size = min(self.settings.batch_size, len(inputs))
         self.steps = -(-len(inputs) // self.batch_size)
         self.order: NDArray[np.int64] = np.arange(len(inputs))
         self.chunk = 1
+
+    def _columns(self) -> set[str]:
+        """Return the history columns that this run will fill."""
+        parts = {"running_": self.targets}
+        if self.settings.evaluate_train:
+            parts[""] = self.targets
+        if self.validation is not None:
+            parts["val_"] = self.validation[1]
+        judged = {prefix: targets.judge is not None for prefix, targets in parts.items()}
+        return {f"{prefix}loss" for prefix in parts} | {
+            f"{prefix}accuracy" for prefix, right in judged.items() if right
+        }
 
     def run(self) -> History:
         """Train, and return the history."""
@@ -205,6 +220,7 @@ class Trainer:
                 self._tell("on_epoch_end", epoch, record)
                 if model.stop_training:
                     break
+                interrupts.check()
             self._tell("on_train_end")
         return history
 
@@ -212,10 +228,10 @@ class Trainer:
         progress = self.model.progress
         if not self.resume:
             progress.epoch, progress.step, progress.totals = 0, 0, Totals()
-        if progress.step >= self.steps and progress.totals.samples > len(self.inputs):
+        if progress.totals.samples != min(progress.step * self.batch_size, len(self.inputs)):
             raise InputError(
-                f"cannot resume at step {progress.step} of {self.steps}: the data or batch_size "
-                "is not that of the interrupted run"
+                f"cannot resume: the interrupted epoch had seen {progress.totals.samples} samples "
+                f"in {progress.step} steps; give the same data and batch_size again"
             )
         return progress
 
@@ -288,6 +304,7 @@ class Trainer:
         progress.steps += error.step - progress.step
         progress.updates += error.step - progress.step
         progress.step = error.step
+        progress.totals.add(error.totals)
         self._tell("on_non_finite", epoch, error)
 
     def _tell(self, event: str, *arguments: Any) -> None:
