@@ -24,8 +24,13 @@ class BuildOrExplain(build_ext):
             super().build_extension(extension)
         except Exception as error:
             report.parent.mkdir(parents=True, exist_ok=True)
-            report.write_text(f"{' '.join(str(error).split())}\n", encoding="utf-8")
-            raise
+            compiler = getattr(self.compiler, "compiler_so", [self.compiler.compiler_type])[0]
+            report.write_text(
+                f"the C compiler {compiler!r} failed ({type(error).__name__}); "
+                "`pip install -v` shows what it printed\n",
+                encoding="utf-8",
+            )
+            self.warn(f"{extension.name} was not built: {error}")
 
 
 setup(

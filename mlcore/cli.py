@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlcore.metrics import ClassificationReport
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+CLASSES_SHOWN = 26
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -63,16 +64,16 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
     ("--noise", "NUMBER", "Standard deviation of the noise on the input and on every hidden layer "
      "but the last. [0.05]"),
     ("--optimizer", "NAME", "sgd, adam, adamw or rmsprop. [sgd]"),
-    ("--learning-rate", "NUMBER", "[0.1 for sgd, else the optimizer's own]"),
+    ("--learning-rate", "NUMBER", "Base of the schedule. [0.1 for sgd, else the optimizer's own]"),
     ("--momentum", "NUMBER", "Of sgd and rmsprop. [0]"),
-    ("--weight-decay", "NUMBER", "[0; 0.01 for adamw]"),
+    ("--weight-decay", "NUMBER", "L2 penalty, decoupled in adamw. [0; 0.01 for adamw]"),
     ("--schedule", "NAME", "constant, step:0.5,0.78, exponential:0.95 or "
      "cosine:warmup=0.1,cycles=2. [step:0.5,0.78]"),
     ("--batch-size", "INT", "Samples a step. [50]"),
     ("--epochs", "INT", "Passes over the data. [50]"),
     ("--validation-split", "NUMBER", "Last part of the training data, where the data has no "
      "validation part. [1/6]"),
-    ("--seed", "INT", "Of weights, noise and shuffling. [0]"),
+    ("--seed", "INT", "Of weights, noise, dropout and shuffling. [0]"),
     ("--dtype", "NAME", "float32 or float64. [float32]"),
     ("--backend", "NAME", "native or numpy. [the first one there]"),
     ("--threads", "INT", "Threads of NumPy's BLAS; needs threadpoolctl. [its own setting]"),
@@ -95,13 +96,19 @@ def train(
     from mlcore import run
     from mlcore.config import RunConfig, from_toml
 
-    config = from_toml(config_file) if config_file else RunConfig()
+    config = RunConfig() if config_file is None else from_toml(config_file)
     config = config.changed(
         **{name: value for name, value in settings.items() if value is not None}
     )
     result = run.train(config, out, plots=not no_plots, quiet=quiet)
     click.echo(_headline(result.part, result.measured, result.report))
-    click.echo(f"run folder {result.folder}: {', '.join(result.files)}")
+    if quiet:
+        click.echo(str(result.folder))
+        return
+    width = max(map(len, result.files))
+    click.echo(f"\nrun folder {result.folder}")
+    for name, text in result.files.items():
+        click.echo(f"  {name:<{width}}  {text}")
 
 
 def _headline(part: str, measured: dict[str, float], report: ClassificationReport | None) -> str:
@@ -118,17 +125,17 @@ def _part(data: str, part: str | None) -> Dataset:
     parts = load(data).parts()
     chosen = part or ("test" if "test" in parts else "train")
     if chosen not in parts:
-        raise unknown(f"part of {data}", chosen, parts)
+        raise unknown("part", chosen, parts)
     return parts[chosen]
 
 
-@commands.command()
+@commands.command(short_help="Measure a checkpoint, class by class.")
 @click.argument("checkpoint")
 @click.option("--data", metavar="SET", required=True, help="As for `mlcore train`.")
 @click.option("--part", metavar="NAME", help="train, validation or test. [test if there is one]")
 @click.option("--backend", metavar="NAME", help="native or numpy. [the first one there]")
 def evaluate(checkpoint: str, data: str, part: str | None, backend: str | None) -> None:
-    """Measure a checkpoint: accuracy, loss, and what is confused with what."""
+    """Measure a checkpoint: accuracy, loss, precision and recall, and what is taken for what."""
     from mlcore import run
 
     model = mlcore.load(checkpoint, backend=backend)
@@ -137,30 +144,24 @@ def evaluate(checkpoint: str, data: str, part: str | None, backend: str | None) 
     click.echo(_headline(samples.name, measured, report))
     if report is not None:
         click.echo(f"\n{report}\n\n{_confusion(report)}")
-        click.echo("\nmost confused: " + ("; ".join(_pairs(report)) or "nothing"))
 
 
 def _confusion(report: ClassificationReport) -> str:
+    """Return the matrix as a table; columns have the classes' numbers, so that it stays narrow."""
     from mlcore.plan import table
 
-    names = report.names
+    count = len(report.names)
+    if count > CLASSES_SHOWN:
+        return f"the confusion matrix of {count} classes is too wide to show"
+    numbers = [str(number) for number in range(count)]
     lines = [
-        (name, *(str(count) if count else "." for count in row))
-        for name, row in zip(names, report.matrix.tolist(), strict=True)
+        (number if name == number else f"{number} {name}", *(f"{n:,}" if n else "." for n in row))
+        for number, name, row in zip(numbers, report.names, report.matrix.tolist(), strict=True)
     ]
-    head = ("true \\ predicted", *names)
-    return table(head, lines, right=tuple(range(1, len(names) + 1)))
+    return table(("true \\ predicted", *numbers), lines, right=tuple(range(1, count + 1)))
 
 
-def _pairs(report: ClassificationReport) -> list[str]:
-    return [
-        f"{report.names[pair.true]} taken for {report.names[pair.predicted]} "
-        f"({pair.samples}, {pair.rate:.1%})"
-        for pair in report.most_confused(5)
-    ]
-
-
-@commands.command()
+@commands.command(short_help="Write a checkpoint's predictions to a file.")
 @click.argument("checkpoint")
 @click.option("--data", metavar="SET", required=True, help="As for `mlcore train`.")
 @click.option("--out", metavar="FILE", required=True, help="A new .csv, .npz or .h5 file.")
@@ -180,7 +181,7 @@ def predict(checkpoint: str, data: str, out: str, part: str | None, backend: str
     click.echo(f"{len(samples):,} predictions written to {out}")
 
 
-@commands.command()
+@commands.command(short_help="Show version, backends, processor and threads.")
 def info() -> None:
     """Say what is installed, which backends there are, and why others are not."""
     from mlcore import system
@@ -266,15 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return BAD_INPUT
     except click.NoSuchOption as error:
-        known = (
-            [flag for option in error.ctx.command.params for flag in option.opts]
-            if (error.ctx)
-            else []
-        )
-        options = [flag for flag in known if flag.startswith("--")]
-        return _complain(
-            f"unknown option {error.option_name!r}.{nearest(error.option_name, options)}"
-        )
+        return _complain(_unknown_option(error))
     except click.ClickException as error:
         return _complain(error.format_message())
     except InputError as error:
@@ -287,9 +280,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("stopped by Ctrl-C", INTERRUPTED)
     except BrokenPipeError:
         return FAILED
+    except MemoryError as error:
+        return _complain(f"out of memory: {error}", FAILED)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         return _complain(f"{error.strerror or error}{place}", FAILED)
+
+
+def _unknown_option(error: click.NoSuchOption) -> str:
+    """Return the message with the nearest option, or with where they are listed."""
+    flags: list[str] = []
+    place = "mlcore"
+    if error.ctx is not None:
+        place = error.ctx.command_path
+        flags = [flag for option in error.ctx.command.params for flag in option.opts]
+    hint = nearest(error.option_name, [flag for flag in flags if flag.startswith("--")])
+    return f"unknown option {error.option_name!r}.{hint or f' See `{place} --help`.'}"
 
 
 def _complain(message: str, code: int = BAD_INPUT) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlcore.data.dataset import Dataset
 from mlcore.data.files import atomic_write
-from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.errors import InputError
 from mlcore.model import Sequential
 
 SUFFIXES = (".csv", ".npz", ".h5", ".hdf5")
@@ -24,26 +25,34 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     InputError
-        For a suffix of no known format, a file that exists, or a folder that does not.
+        For a suffix of no known format, a file that exists, or a folder that does not, or that
+        cannot be written to.
     """
     target = Path(path).expanduser()
-    if target.suffix not in SUFFIXES:
-        raise unknown("suffix of the output file", target.suffix, SUFFIXES)
+    if target.suffix.casefold() not in SUFFIXES:
+        raise InputError(f"{target} does not say its format: end it in {', '.join(SUFFIXES)}")
     if target.exists():
         raise InputError(f"{target} already exists: name a new file")
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} does not exist: make it first")
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise InputError(f"cannot write to the folder {target.parent}: {error.strerror}") from error
     return target
 
 
 def write(model: Sequential, data: Dataset, target: Path) -> None:
     """Write a row a sample: `predicted` and `probabilities`, or `outputs` of a regression."""
     columns = _columns(model, data)
+    suffix = target.suffix.casefold()
     with atomic_write(target) as temporary:
-        if target.suffix == ".csv":
+        if suffix == ".csv":
             _write_csv(temporary, columns)
-        elif target.suffix == ".npz":
-            np.savez_compressed(temporary, allow_pickle=False, **columns)
+        elif suffix == ".npz":
+            with temporary.open("wb") as archive:
+                # The stub takes any unpacked dict for savez_compressed's own options.
+                np.savez_compressed(archive, **columns)  # type: ignore[arg-type]
         else:
             import h5py
 

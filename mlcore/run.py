@@ -8,16 +8,18 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlcore import schedules
-from mlcore.callbacks import Callback, CSVLogger, ModelCheckpoint
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore import callbacks, door, losses, schedules
 from mlcore.config import RunConfig
 from mlcore.data import Dataset, Splits, load, split
-from mlcore.data.catalog import CATALOG
 from mlcore.data.files import atomic_write
 from mlcore.executor import NonFiniteLossError
 from mlcore.history import History
@@ -25,7 +27,21 @@ from mlcore.kernels.errors import InputError, MissingExtraError
 from mlcore.metrics import ClassificationReport, confusion_matrix
 from mlcore.model import Sequential
 
+# What a run folder holds, in the order to show it.
+FILES = {
+    "best.h5": "checkpoint of the epoch that was best on the validation data",
+    "last.h5": "checkpoint of the last epoch",
+    "history.csv": "every epoch in numbers",
+    "history.json": "the same",
+    "result.json": "the result above, with every class",
+    "curves.png": "loss and accuracy by epoch",
+    "learning_rate.png": "learning rate by epoch",
+    "confusion.png": "what was taken for what",
+    "config.toml": "the settings; train --config repeats the run",
+}
 PLOTS_BYTES = 2_000_000
+# Soft targets whose sum is off by more are refused by the loss.
+SUM_TOLERANCE = 1e-4
 
 
 class Interrupted(Exception):
@@ -39,8 +55,9 @@ class Result:
     Attributes
     ----------
     folder : Path
-    files : list of str
-        What stands in the folder.
+    files : dict of str to str
+        What stands in the folder, and what each file is.
+    history : History
     part : str
         What was measured: "test", or "validation" where the data has no test part.
     measured : dict
@@ -50,7 +67,8 @@ class Result:
     """
 
     folder: Path
-    files: list[str]
+    files: dict[str, str]
+    history: History
     part: str
     measured: dict[str, float]
     report: ClassificationReport | None
@@ -78,100 +96,111 @@ def train(
     Raises
     ------
     InputError
-        For bad data, settings or folders, before training starts.
+        For bad data, settings or folders, before training starts; nothing is left behind.
     Interrupted
         On Ctrl-C, after the last checkpoint was written.
     NonFiniteLossError
         When the loss becomes NaN; the checkpoints so far are kept.
+    OSError
+        When the disk becomes full or fails; the files written so far are whole.
     """
     if plots:
         _require_matplotlib()
-    parts = _load(config)
-    targets = parts.train.targets
-    model = config.make_model(_outputs(parts.train)).build(parts.train.inputs.shape[1])
-    config = replace(
-        config,
-        backend=model.backend.name,
-        data=_absolute(config.data),
-        learning_rate=config.make_optimizer().learning_rate,
-    )
-    folder = _prepare(out, config, model, plots)
-    _write_text(folder / "config.toml", config.to_toml())
-    loss = "softmax_cross_entropy" if targets.dtype.kind in "iu" else "mse"
-    monitor = "val_accuracy" if loss != "mse" else "val_loss"
-    keep: list[Callback] = [
-        CSVLogger(folder / "history.csv"),
-        ModelCheckpoint(folder / "last.h5", save_best_only=False),
-    ]
-    if parts.validation is not None:
-        keep.append(ModelCheckpoint(folder / "best.h5", monitor))
+    loaded = load(config.data)
+    parts = _with_validation(loaded, config.validation_split)
+    loss = _loss(parts.train)
+    model = _build(config, _outputs(loaded.train), parts.train.inputs.shape[1])
+    config = config.completed(model.backend.name)
+    for part in parts.parts().values():
+        _check(model, loss, part)
     with _threads(config):
-        try:
-            history = model.fit(
-                parts.train,
-                loss=loss,
-                optimizer=config.make_optimizer(),
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                validation_data=parts.validation,
-                schedule=schedules.get(config.schedule),
-                callbacks=keep,
-                verbose=0 if quiet else 1,
-            )
-        except KeyboardInterrupt:
-            raise Interrupted(_save_interrupted(model, folder)) from None
-        except NonFiniteLossError as error:
-            _save_unfinished(model, folder)
-            raise NonFiniteLossError(
-                error.step, error.layer, error.tensor,
-                f"{error}; {folder / 'last.h5'} holds the parameters before that step",
-            ) from error  # fmt: skip
+        folder = _prepare(out, config, model, plots)
+        if not quiet:
+            print(_described(config, model, loss, parts), file=sys.stderr)
+        history = _fit(config, model, loss, parts, folder, quiet)
         part = next(name for name in ("test", "validation", "train") if name in parts.parts())
         measured, report = evaluate(model, parts.parts()[part])
-    _write_results(folder, history, part, measured, report)
+    _write_results(folder, part, measured, report)
     if plots:
         _draw(folder, history, report)
-    files = sorted(path.name for path in folder.iterdir())
-    return Result(folder, files, part, measured, report)
+    files = {name: text for name, text in FILES.items() if (folder / name).exists()}
+    return Result(folder, files, history, part, measured, report)
 
 
 def evaluate(
     model: Sequential, data: Dataset
 ) -> tuple[dict[str, float], ClassificationReport | None]:
     """Return loss and accuracy on `data`, and the report by class where there are classes."""
+    _check(model, model.loss or losses.SoftmaxCrossEntropy(), data)
     measured = model.evaluate(data)
-    if data.targets.dtype.kind not in "iu":
+    if "accuracy" not in measured:
         return measured, None
-    matrix = confusion_matrix(data.targets, model.predict_classes(data), max(2, model.outputs))
+    classes = max(2, model.outputs)
+    matrix = confusion_matrix(_labels(data.targets), model.predict_classes(data), classes)
     names = data.class_names
     fits = names is not None and len(names) == len(matrix)
     return measured, ClassificationReport(matrix, names if fits else None)
 
 
-def _load(config: RunConfig) -> Splits:
-    parts = load(config.data)
-    if parts.validation is None and config.validation_split:
-        held = split(parts.train, validation=config.validation_split)
-        parts = replace(parts, train=held.train, validation=held.validation)
-    return parts
+def _labels(targets: NDArray[Any]) -> NDArray[Any]:
+    """Return the class of each sample: labels, or the likelier side, or the greatest entry."""
+    if targets.dtype.kind in "iu":
+        return targets
+    if targets.ndim == 1 or targets.shape[1] == 1:
+        return (targets.reshape(-1) > 0.5).astype(np.int64)
+    return targets.argmax(axis=1)
 
 
-def _absolute(data: str) -> str:
-    return data if data in CATALOG else str(Path(data).expanduser().resolve())
+def _with_validation(parts: Splits, fraction: float) -> Splits:
+    if parts.validation is not None or not fraction:
+        return parts
+    held = split(parts.train, validation=fraction)
+    return replace(parts, train=held.train, validation=held.validation)
+
+
+def _loss(data: Dataset) -> Loss:
+    """Return cross-entropy for labels and for rows most of which sum to one, else mse."""
+    targets = data.targets
+    if data.labelled:
+        return losses.SoftmaxCrossEntropy()
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        fits = (np.abs(targets.sum(axis=1) - 1) <= SUM_TOLERANCE) & (targets >= 0).all(axis=1)
+        if fits.mean() > 0.5:
+            return losses.SoftmaxCrossEntropy()
+    return losses.MeanSquaredError()
 
 
 def _outputs(data: Dataset) -> int:
     if data.class_names is not None:
         return len(data.class_names)
-    if data.targets.dtype.kind in "iu":
+    if data.labelled:
         return max(2, int(data.targets.max(initial=0)) + 1)
     return 1 if data.targets.ndim == 1 else int(data.targets.shape[1])
+
+
+def _build(config: RunConfig, outputs: int, features: int) -> Sequential:
+    try:
+        return config.make_model(outputs).build(features)
+    except (MemoryError, OverflowError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        widths = "-".join(map(str, (features, *config.layers, outputs)))
+        raise InputError(f"a network {widths} does not fit into memory: {error}") from error
+
+
+def _check(model: Sequential, loss: Loss, data: Dataset) -> None:
+    """Refuse data that the model cannot take, before anything is written."""
+    door.as_inputs(data, features=model.features, dtype=model.dtype)
+    try:
+        loss.targets(data.targets, model.outputs, model.dtype)
+    except InputError as error:
+        raise InputError(f"{data.name}: {error}") from error
 
 
 def _prepare(
     out: str | os.PathLike[str] | None, config: RunConfig, model: Sequential, plots: bool
 ) -> Path:
-    """Make the run folder, and find out before training whether it can hold the results."""
+    """Make the run folder with its settings in it, or leave everything as it was."""
     if out is None:
         name = Path(config.data).stem
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -180,51 +209,123 @@ def _prepare(
         folder = Path(out).expanduser()
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} already holds files: name a new folder with --out")
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
+        _require_room(folder, config, model, plots)
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{secrets.token_hex(4)}"
-        probe.write_bytes(b"mlcore")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write to the run folder {folder}: {error.strerror}") from error
+        tempfile.TemporaryFile(dir=folder).close()
+        _write_text(folder / "config.toml", config.to_toml())
+    except (OSError, InputError) as error:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+        if isinstance(error, InputError):
+            raise
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise InputError(f"cannot write to the run folder {folder}: {reason}") from error
+    return folder
+
+
+def _require_room(folder: Path, config: RunConfig, model: Sequential, plots: bool) -> None:
+    """Refuse a disk that cannot hold the results."""
     vectors = 1 + len(config.make_optimizer().state)
     # Two checkpoints stand there at once with the temporary one that replaces either.
     needed = 3 * vectors * model.parameters.nbytes + 1000 * config.epochs
     needed += PLOTS_BYTES if plots else 0
-    free = shutil.disk_usage(folder).free
+    place = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(place).free
     if free < needed:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
         raise InputError(
-            f"the disk of {folder} has {free / 1e6:.1f} MB free, the run needs about "
-            f"{needed / 1e6:.1f} MB: make room, or name another disk with --out"
+            f"the disk of {folder} has {free / 1e6:,.1f} MB free, the run needs about "
+            f"{needed / 1e6:,.1f} MB: make room, or name another disk with --out"
         )
-    return folder
 
 
-def _save_unfinished(model: Sequential, folder: Path) -> None:
-    model.save(folder / "last.h5")
-    if model.history is not None:
-        model.history.to_json(folder / "history.json")
+def _described(config: RunConfig, model: Sequential, loss: Loss, parts: Splits) -> str:
+    widths = "-".join(map(str, (model.features, *config.layers, model.outputs)))
+    sizes = ", ".join(f"{len(data):,} {name}" for name, data in parts.parts().items())
+    return (
+        f"{widths} {config.activation}, {model.parameters.size:,} parameters, {loss.kind}, "
+        f"{config.dtype}, {config.backend} kernels\n{parts.name}: {sizes} samples"
+    )
+
+
+def _fit(
+    config: RunConfig, model: Sequential, loss: Loss, parts: Splits, folder: Path, quiet: bool
+) -> History:
+    """Train; whatever stops it leaves whole files and an error that names them."""
+    keep: list[callbacks.Callback] = [
+        callbacks.CSVLogger(folder / "history.csv"),
+        callbacks.ModelCheckpoint(folder / "last.h5", save_best_only=False),
+    ]
+    if parts.validation is not None:
+        monitor = "val_loss" if loss.link is None else "val_accuracy"
+        keep.append(callbacks.ModelCheckpoint(folder / "best.h5", monitor))
+    told = callbacks.collect(keep, 0 if quiet else 1)
+    try:
+        history = model.fit(
+            parts.train,
+            loss=loss,
+            optimizer=config.make_optimizer(),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            validation_data=parts.validation,
+            schedule=schedules.get(config.schedule),
+            callbacks=told,
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        _end(told, model)
+        raise Interrupted(_save_interrupted(model, folder)) from None
+    except NonFiniteLossError as error:
+        error.args = (f"{error}; {_save_diverged(model, folder)}",)
+        raise
+    except OSError as error:
+        _end(told, model)
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(
+            error.errno,
+            f"cannot write to {folder} after epoch {model.progress.epoch} of {config.epochs}: "
+            f"{reason}; the files that are there are whole",
+        ) from error
+    history.to_csv(folder / "history.csv")
+    history.to_json(folder / "history.json")
+    return history
+
+
+def _end(told: list[callbacks.Callback], model: Sequential) -> None:
+    """Close what an exception left open, the progress bar above all."""
+    for callback in told:
+        callback.on_train_end(model)
 
 
 def _save_interrupted(model: Sequential, folder: Path) -> str:
-    _save_unfinished(model, folder)
+    model.save(folder / "last.h5")
+    _save_history(model, folder)
     done = model.progress
     epochs = model.training.epochs if model.training else 0
     where = f"epoch {done.epoch + 1} of {epochs}, after {done.step} steps of it"
     return f"stopped by Ctrl-C in {where}: saved {folder / 'last.h5'} and the history beside it"
 
 
+def _save_diverged(model: Sequential, folder: Path) -> str:
+    """Keep the last epoch's checkpoint; without one, save the parameters before the step."""
+    _save_history(model, folder)
+    last = folder / "last.h5"
+    if last.exists():
+        return f"{last} is of the epoch before"
+    model.save(last)
+    return f"{last} holds the parameters before that step"
+
+
+def _save_history(model: Sequential, folder: Path) -> None:
+    if model.history is not None:
+        model.history.to_json(folder / "history.json")
+
+
 def _write_results(
-    folder: Path,
-    history: History,
-    part: str,
-    measured: dict[str, float],
-    report: ClassificationReport | None,
+    folder: Path, part: str, measured: dict[str, float], report: ClassificationReport | None
 ) -> None:
-    history.to_csv(folder / "history.csv")
-    history.to_json(folder / "history.json")
     result: dict[str, Any] = {"part": part, **measured}
     if report is not None:
         result["report"] = report.as_dict()
@@ -234,11 +335,10 @@ def _write_results(
 def _draw(folder: Path, history: History, report: ClassificationReport | None) -> None:
     from mlcore import plots
 
-    if report is not None:
-        plots.save_all(history, report.matrix, folder, report.class_names)
+    if report is None:
+        plots.save_all(history, None, folder)
     else:
-        plots.save(plots.plot_curves(history), folder / "curves.png")
-        plots.save(plots.plot_learning_rate(history), folder / "learning_rate.png")
+        plots.save_all(history, report.matrix, folder, report.class_names)
 
 
 def _write_text(path: Path, text: str) -> None:

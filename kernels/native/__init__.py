@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     report = Path(__file__).with_name("build_failure.txt")
     if report.exists():
-        why = f"it was not built when mlcore was installed: {report.read_text().strip()}"
+        why = f"not built when mlcore was installed: {report.read_text('utf-8').strip()}"
     else:
         why = f"its compiled module cannot be loaded: {error}"
     raise ImportError(why) from error
