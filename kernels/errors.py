@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
+from numbers import Real
 
 
 class InputError(ValueError):
@@ -22,6 +24,11 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class MissingExtraError(InputError, ImportError):
     """An optional package is needed and not installed; the message says how to get it."""
+
+
+def is_number(value: object) -> bool:
+    """Return whether `value` is a finite real number, of Python or NumPy; bool is none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

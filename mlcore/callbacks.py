@@ -10,11 +10,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
-from mlcore.history import COLUMNS, MONITORS
+from mlcore.history import COLUMNS, MONITORS, History
 from mlcore.kernels.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Callback:
     def on_epoch_begin(self, model: Sequential, epoch: int) -> None:
         """Before an epoch."""
 
-    def on_progress(self, model: Sequential, samples: int, logs: Logs) -> None:
-        """About every 50 ms: so many more samples, and the running figures of the epoch."""
+    def on_progress(self, model: Sequential, done: float, logs: Logs) -> None:
+        """About every 50 ms: the part of the epoch that is done, from 0 to 1, and its figures."""
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """After an epoch was trained and measured."""
@@ -50,7 +50,10 @@ class Callback:
         """When the loss became NaN or infinite, instead of the epoch's end."""
 
     def on_train_end(self, model: Sequential) -> None:
-        """After the last epoch; not after an exception."""
+        """After the last epoch."""
+
+    def on_exception(self, model: Sequential) -> None:
+        """Instead of the end, before an exception leaves `fit`; Ctrl-C is one."""
 
 
 AnyCallback = Callback | Callable[[int, Logs], Any]
@@ -217,21 +220,27 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path : str or path
-        Overwritten when training begins.
+        Overwritten when training begins, with the rows so far where a run is resumed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def on_train_begin(self, model: Sequential) -> None:
-        """Write the head."""
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(COLUMNS)
+        """Write the head, and the epochs of a run that goes on."""
+        (model.history or History()).to_csv(self.path)
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """Write a line; what was not measured is an empty cell."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([logs.get(name, "") for name in COLUMNS])
+        whole = self.path.stat().st_size
+        cells = {name: "" if math.isnan(value) else value for name, value in logs.items()}
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow([cells.get(name, "") for name in COLUMNS])
+        except OSError:
+            os.truncate(self.path, whole)
+            raise
 
 
 class ProgressBar(Callback):
@@ -240,7 +249,7 @@ class ProgressBar(Callback):
     Loss and accuracy are the running means of the epoch. Below 110 columns the words are shorter.
     """
 
-    WIDE = {
+    WIDE: ClassVar[dict[str, str]] = {
         "loss": "loss {:.4f}  ",
         "accuracy": "acc {:.4f}  ",
         "val_loss": "val loss {:.4f}  ",
@@ -248,7 +257,7 @@ class ProgressBar(Callback):
         "rate": "lr {:.3g}  ",
         "speed": "{:,.0f} samples/s  ",
     }
-    NARROW = {
+    NARROW: ClassVar[dict[str, str]] = {
         "loss": "loss {:.4f} ",
         "accuracy": "acc {:.4f} ",
         "val_loss": "val {:.4f} ",
@@ -261,57 +270,56 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self.bar: Any = None
         self.shown: Logs = {}
-        self.epoch = self.seen = self.whole = 0
-        self.began = self.drawn = 0.0
+        self.epoch = 0
+        self.drawn = 0.0
 
     def on_train_begin(self, model: Sequential) -> None:
         """Open the bar."""
         from tqdm import tqdm
 
-        if model.training is not None:
-            self.shown = {}
-            self.epoch = model.progress.epoch
-            self.bar = tqdm(
-                total=model.training.epochs,
-                initial=self.epoch,
-                bar_format=f"epoch {self.epoch + 1}/{model.training.epochs} |{{bar}}|",
-                file=sys.stderr,
-                dynamic_ncols=True,
-            )
+        epochs = model.training.epochs if model.training else 0
+        self.shown = {}
+        self.epoch = model.progress.epoch
+        self.bar = tqdm(
+            total=epochs,
+            initial=self.epoch,
+            bar_format=f"epoch {min(self.epoch + 1, epochs)}/{epochs} |{{bar}}|",
+            file=sys.stderr,
+            dynamic_ncols=True,
+        )
 
     def on_epoch_begin(self, model: Sequential, epoch: int) -> None:
-        """Count the samples of the epoch from zero."""
-        self.epoch, self.seen, self.began = epoch, 0, time.perf_counter()
+        """Name the epoch."""
+        self.epoch = epoch
 
-    def on_progress(self, model: Sequential, samples: int, logs: Logs) -> None:
-        """Show the running figures; from the second epoch on the bar moves within an epoch."""
-        self.seen += samples
+    def on_progress(self, model: Sequential, done: float, logs: Logs) -> None:
+        """Show the running figures."""
         self.shown.update(loss=logs["running_loss"], rate=logs["learning_rate"])
-        self.shown["speed"] = self.seen / max(time.perf_counter() - self.began, 1e-9)
+        self.shown["speed"] = logs["samples_per_second"]
         if "running_accuracy" in logs:
             self.shown["accuracy"] = logs["running_accuracy"]
-        self.bar.n = self.epoch + (min(self.seen / self.whole, 1) if self.whole else 0)
+        self.bar.n = self.epoch + done
         self._draw()
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """Show the measured figures."""
-        self.whole = max(self.whole, self.seen)
         measured = "val_accuracy" if "val_accuracy" in logs else "val_loss"
         if measured in logs:
             self.shown[measured] = logs[measured]
         self.bar.n = epoch + 1
         self._draw()
 
-    def on_non_finite(self, model: Sequential, epoch: int, error: NonFiniteLossError) -> None:
-        """Close the bar before the message."""
-        self.on_train_end(model)
-
     def on_train_end(self, model: Sequential) -> None:
         """Leave the bar on the screen as it stands."""
+        self.drawn = 0.0
+        self._draw()
+        self.bar.close()
+        self.bar = None
+
+    def on_exception(self, model: Sequential) -> None:
+        """Close the bar before the message."""
         if self.bar is not None:
-            self.drawn = 0.0
-            self._draw()
-            self.bar.close()
+            self.on_train_end(model)
 
     def _draw(self) -> None:
         now = time.perf_counter()
@@ -349,7 +357,8 @@ def collect(callbacks: AnyCallback | Iterable[AnyCallback], verbose: int) -> lis
     InputError
         For something that is neither a Callback nor callable.
     """
-    given = [callbacks] if isinstance(callbacks, Callback) or callable(callbacks) else callbacks
+    alone = isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable)
+    given: Any = [callbacks] if alone else callbacks
     found: list[Callback] = []
     for callback in given:
         if isinstance(callback, type) and issubclass(callback, Callback):

@@ -27,14 +27,15 @@ from numpy.typing import NDArray
 
 import mlcore
 from mlcore import losses, optimizers
-from mlcore.data.files import atomic_write, require_file
+from mlcore.data.files import atomic_hdf5, require_file
 from mlcore.history import History
 from mlcore.kernels.errors import InputError, unknown
 from mlcore.layers import Dense, from_config
+from mlcore.layers import activation as activations
 from mlcore.layers.base import Layer
 from mlcore.model import Sequential
 from mlcore.plan import aligned_zeros
-from mlcore.trainer import Progress, Training
+from mlcore.trainer import Progress
 
 FORMAT = "mlcore checkpoint"
 FORMAT_VERSION = 1
@@ -68,9 +69,7 @@ def save(model: Sequential, path: str | os.PathLike[str], *, format: str = "mlco
     )
     if format == "notebook":
         _notebook_layers(model)
-    import h5py
-
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         write(model, file)
 
 
@@ -114,16 +113,16 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         For another architecture, naming the first difference; `model` is left as it was.
     """
     saved = load(path, backend="numpy")
-    if not model.built:
-        model.build(saved.features)
-    ours = {place: spec.shape for place, spec in model.places.items()}
-    theirs = {place: spec.shape for place, spec in saved.places.items()}
+    ours = model.shapes(saved.features)
+    theirs = saved.shapes(saved.features)
     for place in [*ours, *theirs]:
         if ours.get(place) != theirs.get(place):
             raise InputError(
                 f"{path} is of another architecture: its {'.'.join(place)} is "
                 f"{theirs.get(place, 'missing')}, the model's is {ours.get(place, 'missing')}"
             )
+    if not model.built:
+        model.build(saved.features)
     model.parameters = saved.parameters
 
 
@@ -136,13 +135,25 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except InputError:
-        raise
-    except (OSError, KeyError, RuntimeError) as error:
+    except InputError as error:
+        told = str(error) if str(path) in str(error) else f"{path}: {error}"
+        raise InputError(told) from error
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         detail = " ".join(str(error).split())
         raise InputError(
             f"{path} is not an HDF5 file, or is truncated or damaged ({detail}): use another copy"
         ) from error
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Name the part of the file that does not hold what it should."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{what} is damaged ({error!r}): use another copy") from error
 
 
 def _write_checkpoint(model: Sequential, file: Any) -> None:
@@ -172,23 +183,21 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
 
 
 def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
-    written = int(file.attrs.get("format_version", 0))
+    with _reading("the attribute `format_version`"):
+        written = int(file.attrs["format_version"])
     if not 1 <= written <= FORMAT_VERSION:
         raise InputError(
             f"{path} has checkpoint format version {written}; this mlcore reads up to "
             f"{FORMAT_VERSION}: install a newer one"
         )
-    try:
+    with _reading("the attribute `model`"):
         described = json.loads(file.attrs["model"])
         layers = [from_config(settings.pop("kind"), settings) for settings in described["layers"]]
         model = Sequential(
             layers, seed=described["seed"], dtype=described["dtype"], backend=backend
         )
-        features = described["features"]
+        features, progress = described["features"], Progress.from_config(described["progress"])
         loss, optimizer = described["loss"], described["optimizer"]
-        training, progress = described["training"], described["progress"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: the attribute `model` is damaged ({error!r})") from error
     _check_shapes(file, path, model, features)
     model.build(features)
     for (layer, name), place in model.places.items():
@@ -200,29 +209,26 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         model.optimizer_state = {
             name: _state(file, path, name, model) for name in model.optimizer.state
         }
-    model.training = Training.from_config(training) if training else None
-    model.progress = Progress.from_config(progress)
+    model.progress = progress
     if "history" in file:
-        columns = {name: values[...].tolist() for name, values in file["history"].items()}
-        model.history = _history(columns, path)
+        with _reading("history"):
+            columns = {name: values[...].tolist() for name, values in file["history"].items()}
+            model.history = _history(columns, path)
     return model
 
 
 def _check_shapes(file: Any, path: Any, model: Sequential, features: int) -> None:
     """Compare every parameter with the architecture before anything of its size is allocated."""
-    shape: tuple[int, ...] = (features,)
-    for layer in model.layers:
-        for spec in layer.build(shape):
-            name = f"parameters/{layer.name}/{spec.name}"
-            if name not in file:
-                raise InputError(f"{path}: {name} is missing; expected shape {spec.shape}")
-            found = file[name]
-            if found.shape != spec.shape or found.dtype.kind != "f":
-                raise InputError(
-                    f"{path}: {name} is {found.dtype} {found.shape}; its architecture expects "
-                    f"floating point {spec.shape}"
-                )
-        shape = layer.output_shape or shape
+    for (layer, parameter), shape in model.shapes(features).items():
+        name = f"parameters/{layer}/{parameter}"
+        if name not in file:
+            raise InputError(f"{path}: {name} is missing; expected shape {shape}")
+        found = file[name]
+        if found.shape != shape or found.dtype.kind != "f":
+            raise InputError(
+                f"{path}: {name} is {found.dtype} {found.shape}; its architecture expects "
+                f"floating point {shape}"
+            )
 
 
 def _state(file: Any, path: Any, name: str, model: Sequential) -> NDArray[Any]:
@@ -257,17 +263,18 @@ def _notebook_layers(model: Sequential) -> tuple[list[Dense], str]:
                 f"the notebook format holds Dense layers only, not {layer.name}: use "
                 'format="mlcore"'
             )
-    hidden = {layer.activation.name for layer in dense[:-1]}
-    if len(hidden) > 1 or not all(layer.use_bias for layer in dense):
+    hidden = {layer.activation for layer in dense[:-1]}
+    plain = all(activations.get(function.name) == function for function in hidden)
+    if len(hidden) > 1 or not plain or not all(layer.use_bias for layer in dense):
         raise InputError(
-            "the notebook format holds Dense layers with biases and one hidden activation: use "
-            'format="mlcore"'
+            "the notebook format holds Dense layers with biases and one hidden activation "
+            'without parameters of its own: use format="mlcore"'
         )
     if not dense or dense[-1].activation.name not in ("identity", "softmax"):
         raise InputError(
             'the notebook format ends in a Dense layer of logits, or softmax: use format="mlcore"'
         )
-    return dense, next(iter(hidden), "relu")
+    return dense, next((function.name for function in hidden), "relu")
 
 
 def _write_notebook(model: Sequential, file: Any) -> None:
@@ -287,6 +294,9 @@ def _read_notebook(file: Any, path: Any, backend: str | None) -> Sequential:
             raise InputError(f"{path}: {name}.bias is missing beside {name}.weight")
         weights.append(_numbers(file, path, f"{name}.weight", 2))
         biases.append(_numbers(file, path, f"{name}.bias", 1))
+    for name in file:
+        if name.startswith("linear_") and not 1 <= _number_of(name) <= len(weights):
+            raise InputError(f"{path}: {name} has no linear_{len(weights) + 1}.weight before it")
     weights = _oriented(weights, biases, path)
     activation = _text(file, path, "activation")
     layers: list[Layer] = [Dense(len(bias), activation) for bias in biases[:-1]]
@@ -298,6 +308,11 @@ def _read_notebook(file: Any, path: Any, backend: str | None) -> Sequential:
         if isinstance(layer, Dense):
             layer.weight, layer.bias = weight, bias
     return model
+
+
+def _number_of(name: str) -> int:
+    digits = name.removeprefix("linear_").split(".")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _numbers(file: Any, path: Any, name: str, axes: int) -> NDArray[Any]:

@@ -143,7 +143,9 @@ class RunConfig:
             self,
             data=self.data if named else str(Path(self.data).expanduser().resolve()),
             backend=backend,
-            **{name: used.get(name) for name in OPTIMIZER_SETTINGS},
+            learning_rate=used.get("learning_rate"),
+            momentum=used.get("momentum"),
+            weight_decay=used.get("weight_decay"),
         )
 
     def changed(self, **settings: Any) -> RunConfig:

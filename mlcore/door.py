@@ -73,9 +73,7 @@ def as_inputs(x: ArrayLike | Dataset, *, features: int | None, dtype: np.dtype[A
     if isinstance(x, Dataset):
         scale, values, where = x.scale, x.inputs, x.name
     else:
-        scale, values, where = 1.0, np.asarray(x), "x"
-    if values.dtype.kind not in "buif":
-        raise InputError(f"{where} has dtype {values.dtype}; it must hold real numbers")
+        scale, values, where = 1.0, as_array(x, "x"), "x"
     if values.ndim != 2:
         hint = "x.reshape(-1, 1)" if values.ndim == 1 else "x.reshape(len(x), -1)"
         raise InputError(
@@ -95,6 +93,23 @@ def as_inputs(x: ArrayLike | Dataset, *, features: int | None, dtype: np.dtype[A
         kind = values.dtype.newbyteorder("=")
     _check_finite(values, where, dtype)
     return Inputs(np.ascontiguousarray(values, dtype=kind), scale)
+
+
+def as_array(values: ArrayLike, where: str) -> NDArray[Any]:
+    """Return real numbers as an array of their own dtype.
+
+    Raises
+    ------
+    InputError
+        For rows of different lengths, and for text, complex numbers and objects.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(f"{where} has rows of different lengths; it must be an array") from None
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{where} has dtype {array.dtype}; it must hold real numbers")
+    return array
 
 
 def _check_finite(values: NDArray[Any], where: str, dtype: np.dtype[Any]) -> None:
@@ -130,7 +145,8 @@ def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int
         For a label outside 0..classes-1, with its place, and for rows of integers that are not
         one-hot.
     """
-    values = np.asarray(y)
+    values = as_array(y, where)
+    _check_finite(values, where, np.dtype(np.float64))
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 2 and values.shape[1] == classes:
@@ -144,7 +160,7 @@ def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int
                 f"{where}[{row}] is {values[row].tolist()}, not one-hot: a row must hold a "
                 "single 1 and sum to one"
             )
-    if values.ndim != 1 or values.dtype.kind not in "buif":
+    if values.ndim != 1:
         return None
     if values.dtype.kind == "f" and not (values == np.floor(values)).all():
         return None
@@ -167,9 +183,7 @@ def as_rows(y: ArrayLike, outputs: int, dtype: np.dtype[Any], where: str = "y") 
     InputError
         For another shape, values that are not real numbers, NaN or infinity.
     """
-    values = np.asarray(y)
-    if values.dtype.kind not in "buif":
-        raise InputError(f"{where} has dtype {values.dtype}; it must hold real numbers")
+    values = as_array(y, where)
     if values.ndim == 1 and outputs == 1:
         values = values[:, None]
     if values.ndim != 2 or values.shape[1] != outputs:

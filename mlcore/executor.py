@@ -24,12 +24,6 @@ class Totals:
     correct: float = 0.0
     samples: int = 0
 
-    def add(self, other: Totals) -> None:
-        """Add the sums of further steps."""
-        self.loss += other.loss
-        self.correct += other.correct
-        self.samples += other.samples
-
 
 class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite; the message names where it came from.
@@ -40,18 +34,13 @@ class NonFiniteLossError(ArithmeticError):
     ----------
     step : int
         The step of the epoch, from 0, whose batch gave the loss.
-    totals : Totals
-        Sums over the steps before it.
     layer, tensor : str
         Where the first non-finite number stands, in the order of the computation.
     """
 
-    def __init__(
-        self, step: int, layer: str, tensor: str, detail: str, totals: Totals | None = None
-    ) -> None:
+    def __init__(self, step: int, layer: str, tensor: str, detail: str) -> None:
         super().__init__(detail)
         self.step, self.layer, self.tensor = step, layer, tensor
-        self.totals = totals or Totals()
 
 
 class PythonExecutor:
@@ -109,6 +98,7 @@ class PythonExecutor:
         update: int = 0,
         learning_rate: float = 0.0,
         outputs: NDArray[Any] | None = None,
+        totals: Totals | None = None,
     ) -> Totals:
         """Run steps `first` to `last` - 1 of a pass over `order`.
 
@@ -122,13 +112,19 @@ class PythonExecutor:
         learning_rate : float
         outputs : ndarray, optional
             Where the model's outputs go, row k being that of ``order[k]``.
+        totals : Totals, optional
+            Sums over the steps before, which are added to; new ones by default.
+
+        Returns
+        -------
+        Totals
 
         Raises
         ------
         NonFiniteLossError
             As soon as a loss is not finite, before anything is updated from it.
         """
-        totals = Totals()
+        totals = Totals() if totals is None else totals
         self.settings["learning_rate"] = learning_rate
         with np.errstate(all="ignore"):
             for at in range(first, last):
@@ -144,9 +140,7 @@ class PythonExecutor:
                 if self.plan.losses is not None:
                     loss = float(views[self.plan.losses.name].sum(dtype=np.float64))
                     if self._after and self.guard and not math.isfinite(loss):
-                        error = self._diagnose(at, loss, views)
-                        error.totals = totals
-                        raise error
+                        raise self._diagnose(at, loss, views)
                     totals.loss += loss
                     totals.correct += self._correct(views)
                 totals.samples += len(rows)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.kernels import reference
-from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.errors import InputError, is_number, unknown
 
 Array = NDArray[np.float64]
 Mode = Literal["fan_in", "fan_out", "average"]
@@ -65,6 +65,12 @@ def _check(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def _check_numbers(initializer: Initializer, *names: str) -> None:
+    for name in names:
+        value = getattr(initializer, name)
+        _check(is_number(value), f"{initializer.name}: {name} must be a number, not {value!r}")
+
+
 @dataclass(frozen=True)
 class Zeros(Initializer):
     """All zeros."""
@@ -83,6 +89,9 @@ class Constant(Initializer):
     value: float = 0.0
     name: ClassVar[str] = "constant"
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, "value")
+
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, draws: Draws) -> Array:
         """Return an array full of `value`."""
         return np.full(shape, float(self.value))
@@ -97,6 +106,7 @@ class Uniform(Initializer):
     name: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "low", "high")
         _check(self.low <= self.high, f"uniform: low {self.low} is above high {self.high}")
 
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, draws: Draws) -> Array:
@@ -113,7 +123,9 @@ class Normal(Initializer):
     name: ClassVar[str] = "normal"
 
     def __post_init__(self) -> None:
-        _check(self.stddev >= 0, f"{self.name}: stddev must be 0 or more, not {self.stddev}")
+        _check_numbers(self, "mean")
+        good = is_number(self.stddev) and self.stddev >= 0
+        _check(good, f"{self.name}: stddev must be 0 or more, not {self.stddev}")
 
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, draws: Draws) -> Array:
         """Return normal draws of `shape`."""
@@ -143,6 +155,7 @@ class Poisson(Initializer):
     name: ClassVar[str] = "poisson"
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "rate", "scale")
         _check(0 < self.rate <= 500, f"poisson: rate must be above 0, at most 500: {self.rate}")
 
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, draws: Draws) -> Array:

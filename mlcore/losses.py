@@ -178,7 +178,7 @@ class MeanSquaredError(Loss):
 
 def _labels_or_none(y: ArrayLike, outputs: int) -> NDArray[np.int32] | None:
     """Return labels where y is (n,) or one-hot; rows of anything else are numbers to fit."""
-    values = np.asarray(y)
+    values = door.as_array(y, "y")
     if values.ndim == 2 and values.shape[1] == outputs:
         ones = values == 1
         hot = (ones | (values == 0)).all() and (ones.sum(axis=1) == 1).all()

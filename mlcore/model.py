@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlcore import door, kernels, losses, optimizers, schedules
+from mlcore.callbacks import collect
 from mlcore.data.dataset import Dataset
-from mlcore.door import Inputs, Targets
+from mlcore.door import Inputs
 from mlcore.executor import PythonExecutor
 from mlcore.initializers import FIRST_STREAM, Draws
-from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.errors import InputError, is_number, unknown
 from mlcore.layers import Layer
 from mlcore.layers.base import ParameterSpec, check_size
 from mlcore.losses import Loss
@@ -167,6 +169,20 @@ class Sequential:
             )
         self.parameters[...] = array
 
+    def shapes(self, features: int) -> dict[tuple[str, str], tuple[int, ...]]:
+        """Return the shape of every parameter by layer and name, for so many input features."""
+        return {
+            (layer.name, spec.name): spec.shape
+            for layer, specs in self._specs(features)
+            for spec in specs
+        }
+
+    def _specs(self, features: int) -> Iterator[tuple[Layer, list[ParameterSpec]]]:
+        shape: tuple[int, ...] = (features,)
+        for layer in self.layers:
+            yield layer, layer.build(shape)
+            shape = layer.output_shape or shape
+
     def build(self, features: int | tuple[int, ...]) -> Sequential:
         """Fix the number of input features, and make and draw the parameters.
 
@@ -189,13 +205,11 @@ class Sequential:
                 raise InputError(f"the input is a row of features, not of shape {features}")
             features = features[0]
         self.features = check_size(features, "features")
-        shape: tuple[int, ...] = (self.features,)
         start = 0
-        for layer in self.layers:
-            for spec in layer.build(shape):
+        for layer, specs in self._specs(self.features):
+            for spec in specs:
                 self.places[layer.name, spec.name] = Place(layer, spec, start)
                 start += spec.size
-            shape = layer.output_shape or shape
         self._parameters = aligned_zeros(start, self.dtype)
         for number, place in enumerate(self.places.values()):
             spec = place.spec
@@ -319,32 +333,36 @@ class Sequential:
         KeyboardInterrupt
             On Ctrl-C, after the step in progress; the parameters are those after it.
         """
-        epochs = check_size(epochs, "epochs")
-        batch_size = check_size(batch_size, "batch_size")
-        inputs, raw = self._inputs_and_targets(x, y)
-        chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
-        built_here = not self.built
-        if built_here:
-            self.build(inputs.array.shape[1])
-        try:
-            targets = self._targets(inputs, raw, chosen)
-            validation = None if held is None else (held[0], self._targets(*held, chosen))
-        except InputError:
-            if built_here:
-                self._unbuild()
-            raise
-        self._choose_optimizer(optimizer)
-        self.loss = chosen
-        self.training = Training(
-            epochs=epochs,
-            batch_size=batch_size,
+        settings = Training(
+            epochs=check_size(epochs, "epochs"),
+            batch_size=check_size(batch_size, "batch_size"),
             schedule=schedules.get(schedule),
             shuffle=bool(shuffle),
             seed=check_seed(self.seed if seed is None else seed),
             evaluate_train=bool(evaluate_train),
         )
-        trainer = Trainer(self, inputs, targets, validation, callbacks, verbose, resume)
+        chosen_loss = losses.get(loss or self.loss or "softmax_cross_entropy")
+        chosen_optimizer = self._optimizer_for(optimizer, resume)
+        told = collect(callbacks, verbose)
+        inputs, raw = self._inputs_and_targets(x, y)
+        inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
+        built_here = not self.built
+        try:
+            if built_here:
+                self.build(inputs.array.shape[1])
+            chosen_loss.absorbs(self.layers[-1])
+            targets = chosen_loss.targets(raw, self.outputs, self.dtype)
+            validation = None
+            if held is not None:
+                validation = held[0], chosen_loss.targets(held[1], self.outputs, self.dtype)
+            trainer = Trainer(
+                self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
+                resume,
+            )  # fmt: skip
+        except InputError:
+            if built_here:
+                self._unbuild()
+            raise
         return trainer.run()
 
     def evaluate(
@@ -372,7 +390,7 @@ class Sequential:
         """
         inputs, raw = self._inputs_and_targets(x, y)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        targets = self._targets(inputs, raw, chosen)
+        targets = chosen.targets(raw, self.outputs, self.dtype)
         size = min(check_size(batch_size, "batch_size"), len(inputs))
         totals = evaluate_in_batches(self, chosen, inputs, targets, size)
         measured = {"loss": totals.loss / totals.samples}
@@ -414,21 +432,19 @@ class Sequential:
             Where the model's loss knows no probabilities (mse).
         """
         outputs = self.predict(x, batch_size=batch_size)
-        loss = self.loss or losses.SoftmaxCrossEntropy()
+        link = self._link()
+        given = (link,) if self.loss and link else ("softmax", "sigmoid")
         last = getattr(self.layers[-1], "activation", None)
-        if last is not None and last.name in ("softmax", "sigmoid"):
+        if last is not None and last.name in given:
             return outputs
-        if last is not None and last.name == "log_softmax":
-            probabilities: NDArray[Any] = np.exp(outputs)
-            return probabilities
-        if loss.link is None:
+        if link is None:
             raise InputError(
-                f"{loss.kind} says nothing of probabilities: use predict, or train with "
-                "softmax_cross_entropy"
+                f"{self.loss.kind if self.loss else 'the loss'} says nothing of probabilities: "
+                "use predict, or train with softmax_cross_entropy"
             )
         probabilities = np.empty_like(outputs)
         self.backend.call(
-            "activation", x=outputs, activation=loss.link, parameter=1.0, out=probabilities
+            "activation", x=outputs, activation=link, parameter=1.0, out=probabilities
         )
         return probabilities
 
@@ -438,10 +454,16 @@ class Sequential:
         """Return the class of each sample, (n,): the largest output, or 1 where a single
         probability is above one half.
         """
-        if self.outputs > 1:
+        if self.outputs > 1 or self._link() == "softmax":
             classes: NDArray[np.int64] = self.predict(x, batch_size=batch_size).argmax(axis=1)
             return classes
         return (self.predict_proba(x, batch_size=batch_size)[:, 0] > 0.5).astype(np.int64)
+
+    def _link(self) -> str | None:
+        """Return the activation that makes probabilities of logits, None where there is none."""
+        if self.loss is not None:
+            return self.loss.link
+        return "sigmoid" if self.outputs == 1 else "softmax"
 
     def loss_and_gradients(
         self,
@@ -469,7 +491,7 @@ class Sequential:
         if not self.built:
             self.build(inputs.array.shape[1])
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        targets = self._targets(inputs, raw, chosen)
+        targets = chosen.targets(raw, self.outputs, self.dtype)
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
@@ -525,45 +547,42 @@ class Sequential:
             raise InputError("the model is not built: call fit, or build(features), first")
 
     def _inputs_and_targets(
-        self, x: ArrayLike | Dataset, y: ArrayLike | None
-    ) -> tuple[Inputs, ArrayLike]:
+        self, x: ArrayLike | Dataset, y: ArrayLike | None, features: int | None = None
+    ) -> tuple[Inputs, NDArray[Any]]:
         if isinstance(x, Dataset):
             if y is not None:
                 raise InputError("a Dataset brings its own targets: leave y out")
-            raw: ArrayLike = x.targets
+            raw = x.targets
         elif y is None:
             raise InputError("y is missing: give the targets, or a Dataset that brings them")
         else:
-            raw = y
-        features = self.features if self.built else None
-        return door.as_inputs(x, features=features, dtype=self.dtype), raw
-
-    def _targets(self, inputs: Inputs, raw: ArrayLike, loss: Loss) -> Targets:
-        targets = loss.targets(raw, self.outputs, self.dtype)
-        if len(inputs) != len(targets):
-            raise InputError(
-                f"x has {len(inputs)} samples and y has {len(targets)}; give one target a sample"
-            )
-        return targets
+            raw = door.as_array(y, "y")
+        wanted = self.features if self.built else features
+        inputs = door.as_inputs(x, features=wanted, dtype=self.dtype)
+        if raw.ndim == 0 or len(inputs) != len(raw):
+            count = "is one number" if raw.ndim == 0 else f"has {len(raw)}"
+            raise InputError(f"x has {len(inputs)} samples and y {count}; give one target a sample")
+        return inputs, raw
 
     def _hold_out(
         self,
         inputs: Inputs,
-        raw: ArrayLike,
+        raw: NDArray[Any],
         data: Dataset | Sequence[Any] | None,
         split: float,
-    ) -> tuple[Inputs, ArrayLike, tuple[Inputs, ArrayLike] | None]:
+    ) -> tuple[Inputs, NDArray[Any], tuple[Inputs, NDArray[Any]] | None]:
         """Return what to train on, and what to validate on."""
+        if not (is_number(split) and 0 <= split < 1):
+            raise InputError(f"validation_split must be at least 0 and below 1, not {split!r}")
         if data is not None:
             if split:
                 raise InputError("give validation_data or validation_split, not both")
+            features = inputs.array.shape[1]
             if isinstance(data, Dataset):
-                return inputs, raw, self._inputs_and_targets(data, None)
-            if len(data) != 2:
+                return inputs, raw, self._inputs_and_targets(data, None, features)
+            if not isinstance(data, (tuple, list)) or len(data) != 2:
                 raise InputError("validation_data must be a Dataset or a pair (x, y)")
-            return inputs, raw, self._inputs_and_targets(data[0], data[1])
-        if not 0 <= split < 1:
-            raise InputError(f"validation_split must be at least 0 and below 1, not {split!r}")
+            return inputs, raw, self._inputs_and_targets(data[0], data[1], features)
         if not split:
             return inputs, raw, None
         kept = len(inputs) - round(len(inputs) * split)
@@ -572,20 +591,27 @@ class Sequential:
             raise InputError(
                 f"validation_split {split} of {len(inputs)} samples leaves nothing to {what}"
             )
-        values = np.asarray(raw)
-        held = Inputs(inputs.array[kept:], inputs.scale), values[kept:]
-        return Inputs(inputs.array[:kept], inputs.scale), values[:kept], held
+        held = Inputs(inputs.array[kept:], inputs.scale), raw[kept:]
+        return Inputs(inputs.array[:kept], inputs.scale), raw[:kept], held
 
-    def _choose_optimizer(self, optimizer: str | Optimizer | dict[str, Any] | None) -> None:
-        if optimizer is None and self.optimizer is not None:
-            return
-        chosen = optimizers.get(optimizer or "sgd")
-        if chosen is self.optimizer:
-            return
-        self.optimizer = chosen
-        size = self.parameters.size
-        self.optimizer_state = {name: aligned_zeros(size, self.dtype) for name in chosen.state}
-        self.progress.updates = 0
+    def _optimizer_for(
+        self, asked: str | Optimizer | dict[str, Any] | None, resume: bool
+    ) -> Optimizer:
+        """Return the optimizer of the next fit; the model's own one brings its state."""
+        if asked is None:
+            return self.optimizer or optimizers.get("sgd")
+        chosen = optimizers.get(asked)
+        if not resume or self.optimizer is None:
+            return chosen
+        if repr(chosen) != repr(self.optimizer):
+            raise InputError(
+                f"cannot resume with {chosen!r}: the run was made with {self.optimizer!r}"
+            )
+        return self.optimizer
+
+    def __copy__(self) -> Sequential:
+        # A shallow copy would share its layers, whose views can belong to one model only.
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         # Views do not survive pickling as views, so they are cut again on the other side.

@@ -99,8 +99,10 @@ class Operation:
     def bytes(self) -> int:
         """Bytes read and written by a full batch; of the data set, only the rows gathered."""
         total = 0
-        for buffer in self.buffers.values():
-            shape = self.arguments["out"].shape if buffer.place == "data" else buffer.shape
+        for name, buffer in self.buffers.items():
+            shape = buffer.shape
+            if "S" in TABLE[self.kernel].arrays[name].dims:
+                shape = (self.arguments["rows"].shape[0], *shape[1:])
             total += math.prod(shape) * buffer.dtype.itemsize
         return total
 

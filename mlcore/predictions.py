@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data.dataset import Dataset
-from mlcore.data.files import atomic_write
+from mlcore.data.files import atomic_hdf5, atomic_write
 from mlcore.kernels.errors import InputError
 from mlcore.model import Sequential
 
@@ -46,30 +46,27 @@ def write(model: Sequential, data: Dataset, target: Path) -> None:
     """Write a row a sample: `predicted` and `probabilities`, or `outputs` of a regression."""
     columns = _columns(model, data)
     suffix = target.suffix.casefold()
+    if suffix in (".h5", ".hdf5"):
+        with atomic_hdf5(target) as file:
+            for name, values in columns.items():
+                file[name] = values
+        return
     with atomic_write(target) as temporary:
         if suffix == ".csv":
             _write_csv(temporary, columns)
-        elif suffix == ".npz":
+        else:
             with temporary.open("wb") as archive:
                 # The stub takes any unpacked dict for savez_compressed's own options.
                 np.savez_compressed(archive, **columns)  # type: ignore[arg-type]
-        else:
-            import h5py
-
-            with h5py.File(temporary, "w") as file:
-                for name, values in columns.items():
-                    file[name] = values
 
 
 def _columns(model: Sequential, data: Dataset) -> dict[str, NDArray[Any]]:
     if model.loss is not None and model.loss.link is None:
         return {"outputs": model.predict(data)}
-    probabilities = model.predict_proba(data)
-    if probabilities.shape[1] == 1:
-        predicted = (probabilities[:, 0] > 0.5).astype(np.int64)
-    else:
-        predicted = probabilities.argmax(axis=1)
-    return {"predicted": predicted, "probabilities": probabilities}
+    return {
+        "predicted": model.predict_classes(data),
+        "probabilities": model.predict_proba(data),
+    }
 
 
 def _write_csv(path: Path, columns: dict[str, NDArray[Any]]) -> None:

@@ -24,6 +24,7 @@ from mlcore.data.files import atomic_write
 from mlcore.executor import NonFiniteLossError
 from mlcore.history import History
 from mlcore.kernels.errors import InputError, MissingExtraError
+from mlcore.losses import Loss
 from mlcore.metrics import ClassificationReport, confusion_matrix
 from mlcore.model import Sequential
 
@@ -111,8 +112,8 @@ def train(
     loss = _loss(parts.train)
     model = _build(config, _outputs(loaded.train), parts.train.inputs.shape[1])
     config = config.completed(model.backend.name)
-    for part in parts.parts().values():
-        _check(model, loss, part)
+    for data in parts.parts().values():
+        _check(model, loss, data)
     with _threads(config):
         folder = _prepare(out, config, model, plots)
         if not quiet:
@@ -148,7 +149,8 @@ def _labels(targets: NDArray[Any]) -> NDArray[Any]:
         return targets
     if targets.ndim == 1 or targets.shape[1] == 1:
         return (targets.reshape(-1) > 0.5).astype(np.int64)
-    return targets.argmax(axis=1)
+    classes: NDArray[Any] = targets.argmax(axis=1)
+    return classes
 
 
 def _with_validation(parts: Splits, fraction: float) -> Splits:
@@ -211,9 +213,9 @@ def _prepare(
         raise InputError(f"{folder} already holds files: name a new folder with --out")
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        _require_room(folder, config, model, plots)
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        _require_room(folder, config, model, plots)
         _write_text(folder / "config.toml", config.to_toml())
     except (OSError, InputError) as error:
         for place in made:
@@ -232,8 +234,7 @@ def _require_room(folder: Path, config: RunConfig, model: Sequential, plots: boo
     # Two checkpoints stand there at once with the temporary one that replaces either.
     needed = 3 * vectors * model.parameters.nbytes + 1000 * config.epochs
     needed += PLOTS_BYTES if plots else 0
-    place = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(
             f"the disk of {folder} has {free / 1e6:,.1f} MB free, the run needs about "
@@ -245,8 +246,8 @@ def _described(config: RunConfig, model: Sequential, loss: Loss, parts: Splits) 
     widths = "-".join(map(str, (model.features, *config.layers, model.outputs)))
     sizes = ", ".join(f"{len(data):,} {name}" for name, data in parts.parts().items())
     return (
-        f"{widths} {config.activation}, {model.parameters.size:,} parameters, {loss.kind}, "
-        f"{config.dtype}, {config.backend} kernels\n{parts.name}: {sizes} samples"
+        f"{widths} {config.activation}, {model.parameters.size:,} parameters, {loss.kind}\n"
+        f"{parts.name}: {sizes} samples"
     )
 
 
@@ -255,13 +256,12 @@ def _fit(
 ) -> History:
     """Train; whatever stops it leaves whole files and an error that names them."""
     keep: list[callbacks.Callback] = [
-        callbacks.CSVLogger(folder / "history.csv"),
-        callbacks.ModelCheckpoint(folder / "last.h5", save_best_only=False),
+        callbacks.ModelCheckpoint(folder / "last.h5", save_best_only=False)
     ]
     if parts.validation is not None:
         monitor = "val_loss" if loss.link is None else "val_accuracy"
         keep.append(callbacks.ModelCheckpoint(folder / "best.h5", monitor))
-    told = callbacks.collect(keep, 0 if quiet else 1)
+    keep.append(callbacks.CSVLogger(folder / "history.csv"))
     try:
         history = model.fit(
             parts.train,
@@ -271,17 +271,15 @@ def _fit(
             batch_size=config.batch_size,
             validation_data=parts.validation,
             schedule=schedules.get(config.schedule),
-            callbacks=told,
-            verbose=0,
+            callbacks=keep,
+            verbose=0 if quiet else 1,
         )
     except KeyboardInterrupt:
-        _end(told, model)
         raise Interrupted(_save_interrupted(model, folder)) from None
     except NonFiniteLossError as error:
         error.args = (f"{error}; {_save_diverged(model, folder)}",)
         raise
     except OSError as error:
-        _end(told, model)
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(
             error.errno,
@@ -291,12 +289,6 @@ def _fit(
     history.to_csv(folder / "history.csv")
     history.to_json(folder / "history.json")
     return history
-
-
-def _end(told: list[callbacks.Callback], model: Sequential) -> None:
-    """Close what an exception left open, the progress bar above all."""
-    for callback in told:
-        callback.on_train_end(model)
 
 
 def _save_interrupted(model: Sequential, folder: Path) -> str:

@@ -33,7 +33,7 @@ def report() -> dict[str, str]:
     lines["processor"] = _processor()
     lines["features"] = " ".join(_features()) or "unknown"
     lines["processors usable"] = str(_usable_processors())
-    lines["threads"] = "native kernels 1; NumPy's BLAS as its own settings say, or --threads"
+    lines["threads"] = f"native kernels 1, NumPy's BLAS {_blas_threads()}"
     return lines
 
 
@@ -41,6 +41,15 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+def _blas_threads() -> str:
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return 'unknown (pip install "mlcore[threads]")'
+    counts = [entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"]
+    return str(max(counts)) if counts else "unknown"
 
 
 def _cpuinfo() -> dict[str, str]:

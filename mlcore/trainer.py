@@ -6,7 +6,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore import callbacks as hooks
-from mlcore import schedules
 from mlcore.door import Inputs, Targets
 from mlcore.executor import NonFiniteLossError, PythonExecutor, Totals
 from mlcore.history import History
@@ -26,6 +26,7 @@ from mlcore.schedules import Schedule
 
 if TYPE_CHECKING:
     from mlcore.model import Sequential
+    from mlcore.optimizers import Optimizer
 
 EVALUATION_BATCH = 256
 # Ctrl-C, progress and callbacks are served this often.
@@ -34,7 +35,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 
 @dataclass(frozen=True)
 class Training:
-    """How a model is trained, beside its loss and optimizer: what a resumed run needs again."""
+    """How a model is trained, beside its loss and optimizer."""
 
     epochs: int
     batch_size: int
@@ -46,11 +47,6 @@ class Training:
     def config(self) -> dict[str, Any]:
         """Return the settings, as JSON knows them."""
         return {**vars(self), "schedule": self.schedule.config()}
-
-    @classmethod
-    def from_config(cls, settings: dict[str, Any]) -> Training:
-        """Return the settings that `config` gave."""
-        return cls(**{**settings, "schedule": schedules.get(settings["schedule"])})
 
 
 @dataclass
@@ -132,30 +128,38 @@ class Trainer:
     Parameters
     ----------
     model : Sequential
-        Built, with loss, optimizer and training settings chosen.
+        Built.
+    loss : Loss
+    optimizer : Optimizer
+        The model's own, whose state goes on, or another one.
+    settings : Training
     inputs, targets : Inputs, Targets
     validation : (Inputs, Targets) or None
-    callbacks : see `Sequential.fit`
-    verbose : int
+    callbacks : list of Callback
     resume : bool
+
+    Raises
+    ------
+    InputError
+        Where a callback or the run to resume does not fit; the model is left as it was.
     """
 
     def __init__(
         self,
         model: Sequential,
+        loss: Loss,
+        optimizer: Optimizer,
+        settings: Training,
         inputs: Inputs,
         targets: Targets,
         validation: tuple[Inputs, Targets] | None,
-        callbacks: hooks.AnyCallback | Iterable[hooks.AnyCallback],
-        verbose: int,
+        callbacks: list[hooks.Callback],
         resume: bool,
     ) -> None:
-        if model.training is None or model.loss is None or model.optimizer is None:
-            raise ValueError("the model's loss, optimizer and training settings are not chosen")
-        self.model, self.settings = model, model.training
-        self.loss, self.optimizer = model.loss, model.optimizer
+        self.model, self.settings = model, settings
+        self.loss, self.optimizer = loss, optimizer
         self.inputs, self.targets, self.validation = inputs, targets, validation
-        self.callbacks = hooks.collect(callbacks, verbose)
+        self.callbacks = callbacks
         self.guard = any(
             isinstance(callback, hooks.NaNGuard) and callback.action != "ignore"
             for callback in self.callbacks
@@ -168,6 +172,16 @@ class Trainer:
         self.steps = -(-len(inputs) // self.batch_size)
         self.order: NDArray[np.int64] = np.arange(len(inputs))
         self.chunk = 1
+        if resume:
+            self._check_resumable()
+
+    def _check_resumable(self) -> None:
+        progress = self.model.progress
+        if progress.totals.samples != min(progress.step * self.batch_size, len(self.inputs)):
+            raise InputError(
+                f"cannot resume: the interrupted epoch had seen {progress.totals.samples} samples "
+                f"in {progress.step} steps; give the same data and batch_size again"
+            )
 
     def _columns(self) -> set[str]:
         """Return the history columns that this run will fill."""
@@ -184,11 +198,9 @@ class Trainer:
     def run(self) -> History:
         """Train, and return the history."""
         model, settings = self.model, self.settings
-        progress = self._begin()
-        history = model.history = model.history if self.resume and model.history else History()
-        model.stop_training = False
+        progress, history = model.progress, self._begin()
         executor = self._executor()
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, self._telling_of_exceptions():
             self._tell("on_train_begin")
             for epoch in range(progress.epoch, settings.epochs):
                 rate = self.optimizer.learning_rate * settings.schedule.factor(
@@ -211,29 +223,35 @@ class Trainer:
                     **self._evaluated("val_", self.validation, interrupts),
                     "learning_rate": rate,
                     "seconds": seconds,
-                    "samples_per_second": samples / seconds if seconds > 0 else math.inf,
+                    "samples_per_second": _rate(samples, seconds),
                 }
                 progress.epoch, progress.step = epoch + 1, 0
                 progress.epochs += 1
                 progress.totals = Totals()
                 history.append(record)
                 self._tell("on_epoch_end", epoch, record)
+                interrupts.check()
                 if model.stop_training:
                     break
-                interrupts.check()
             self._tell("on_train_end")
         return history
 
-    def _begin(self) -> Progress:
-        progress = self.model.progress
+    def _begin(self) -> History:
+        """Hand the model what this run brings, and return the history to fill."""
+        model, progress = self.model, self.model.progress
+        model.loss, model.training, model.stop_training = self.loss, self.settings, False
+        if model.optimizer is not self.optimizer:
+            size = model.parameters.size
+            model.optimizer = self.optimizer
+            model.optimizer_state = {
+                name: aligned_zeros(size, model.dtype) for name in self.optimizer.state
+            }
+            progress.updates = 0
         if not self.resume:
             progress.epoch, progress.step, progress.totals = 0, 0, Totals()
-        if progress.totals.samples != min(progress.step * self.batch_size, len(self.inputs)):
-            raise InputError(
-                f"cannot resume: the interrupted epoch had seen {progress.totals.samples} samples "
-                f"in {progress.step} steps; give the same data and batch_size again"
-            )
-        return progress
+        history = model.history if self.resume and model.history is not None else History()
+        model.history = history
+        return history
 
     def _executor(self) -> PythonExecutor:
         model = self.model
@@ -253,6 +271,7 @@ class Trainer:
 
     def _train_epoch(self, executor: PythonExecutor, rate: float, interrupts: Interrupts) -> None:
         progress = self.model.progress
+        began, before = time.perf_counter(), progress.totals.samples
         if self.settings.shuffle:
             self.model.backend.call(
                 "permutation", seed=self.settings.seed, epoch=progress.epochs, out=self.order
@@ -260,21 +279,23 @@ class Trainer:
         while progress.step < self.steps:
             interrupts.check()
             last = min(progress.step + self.chunk, self.steps)
-            began = time.perf_counter()
-            done = executor.run(
+            started = time.perf_counter()
+            executor.run(
                 self.order, progress.step, last,
                 step=progress.steps, update=progress.updates, learning_rate=rate,
+                totals=progress.totals,
             )  # fmt: skip
-            self._adapt_chunk(last - progress.step, time.perf_counter() - began)
+            now = time.perf_counter()
+            self._adapt_chunk(last - progress.step, now - started)
             progress.steps += last - progress.step
             progress.updates += last - progress.step
             progress.step = last
-            progress.totals.add(done)
             logs = {
                 **self._measured(progress.totals, "running_", self.targets),
                 "learning_rate": rate,
+                "samples_per_second": _rate(progress.totals.samples - before, now - began),
             }
-            self._tell("on_progress", done.samples, logs)
+            self._tell("on_progress", progress.step / self.steps, logs)
 
     def _adapt_chunk(self, steps: int, seconds: float) -> None:
         wanted = SECONDS_BETWEEN_LOOKS / max(seconds / steps, 1e-9)
@@ -304,12 +325,23 @@ class Trainer:
         progress.steps += error.step - progress.step
         progress.updates += error.step - progress.step
         progress.step = error.step
-        progress.totals.add(error.totals)
         self._tell("on_non_finite", epoch, error)
+
+    @contextmanager
+    def _telling_of_exceptions(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._tell("on_exception")
+            raise
 
     def _tell(self, event: str, *arguments: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self.model, *arguments)
+
+
+def _rate(samples: int, seconds: float) -> float:
+    return samples / seconds if seconds > 0 else math.inf
 
 
 def evaluate_in_batches(
@@ -333,5 +365,5 @@ def evaluate_in_batches(
     for step in range(-(-len(inputs) // batch_size)):
         if interrupts is not None:
             interrupts.check()
-        totals.add(executor.run(order, step, step + 1))
+        executor.run(order, step, step + 1, totals=totals)
     return totals

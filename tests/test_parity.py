@@ -42,6 +42,18 @@ def doubled(arguments):
     }
 
 
+GUARD = 32
+SENTINEL = 77
+
+
+def fenced(array):
+    """A copy of `array` in the middle of a larger one, so that writing past its ends shows."""
+    whole = np.full(array.size + 2 * GUARD, SENTINEL, array.dtype)
+    middle = whole[GUARD : GUARD + array.size].reshape(array.shape)
+    middle[...] = array
+    return whole, middle
+
+
 def expected(row, arguments):
     with np.errstate(all="ignore"):
         getattr(reference, row.name)(*arguments.values())
@@ -72,8 +84,15 @@ def test_every_size_agrees_with_the_reference(backend, row, case, dtype):
             for name, spec in row.arrays.items()
             if spec.role == "in" and arguments[name] is not None
         }
+        fences = {}
+        for name in row.outputs():
+            if arguments[name] is not None:
+                fences[name], arguments[name] = fenced(arguments[name])
         backend.call(row.name, **{k: v for k, v in arguments.items() if k in row.arguments})
         assert_close(row, dims, arguments, wanted, dtype)
+        for name, whole in fences.items():
+            outside = np.concatenate([whole[:GUARD], whole[len(whole) - GUARD :]])
+            assert (outside == SENTINEL).all(), f"{row.name} writes outside {name} at {dims}"
         for name, value in before.items():
             np.testing.assert_array_equal(arguments[name], value, err_msg=f"{name} was changed")
 

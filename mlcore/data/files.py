@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mlcore.kernels.errors import InputError, MissingFileError, nearest
 
@@ -61,6 +62,37 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Write an HDF5 file whole or not at all: it is made in memory first.
+
+    On a full disk HDF5's own writing fails while it closes, where it can end the process.
+
+    Parameters
+    ----------
+    path
+        Where the file is to stand, as for `atomic_write`.
+
+    Yields
+    ------
+    h5py.File
+        Open and empty; the body of the ``with`` fills it.
+
+    Raises
+    ------
+    InputError, OSError
+        As `atomic_write`; the old file is left as it was.
+    """
+    import h5py
+
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(image)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.data.dataset import Dataset
-from mlcore.data.files import atomic_write, require_file
+from mlcore.data.files import atomic_hdf5, require_file
 from mlcore.data.targets import as_targets
 from mlcore.kernels.errors import InputError, nearest
 
@@ -138,15 +138,13 @@ def write_hdf5(
         The set has no samples, `x_name` is `y_name`, a label does not fit a one-hot row, or the
         place cannot be written to.
     """
-    import h5py
-
     if not len(dataset):
         raise InputError(f"{dataset.name} has no samples to write to {path}")
     if x_name == y_name:
         raise InputError(f"x_name and y_name are both {x_name!r}; they must differ")
     targets = dataset.one_hot() if one_hot_labels else dataset.targets
     arrays = {x_name: dataset.inputs, y_name: targets, **(extra or {})}
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         for key, value in (attributes or {}).items():
             file.attrs[key] = value
         for key, array in arrays.items():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlcore.kernels import ACTIVATIONS
-from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.errors import InputError, is_number, unknown
 from mlcore.layers.base import Backward, Layer, ParameterSpec, Shape
 
 if TYPE_CHECKING:
@@ -52,16 +51,16 @@ def get(activation: str | dict[str, Any] | ActivationFunction | None) -> Activat
     )
     name = settings.pop("name", None)
     name = "identity" if name in (None, "linear") else name
-    spec = ACTIVATIONS.get(name)
+    spec = ACTIVATIONS.get(name) if isinstance(name, str) else None
     if spec is None:
         raise unknown("activation", name, ACTIVATIONS)
-    value = float(settings.pop(spec.parameter, spec.default)) if spec.parameter else 0.0
+    value = settings.pop(spec.parameter, spec.default) if spec.parameter else 0.0
     if settings:
         known = [spec.parameter] if spec.parameter else []
         raise unknown(f"parameter of activation {name}", next(iter(settings)), known)
-    if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{spec.parameter} of {name} must be 0 or more, not {value}")
-    return ActivationFunction(name, value)
+    if not (is_number(value) and value >= 0):
+        raise InputError(f"{spec.parameter} of {name} must be 0 or more, not {value!r}")
+    return ActivationFunction(name, float(value))
 
 
 class Activation(Layer):

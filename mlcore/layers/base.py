@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlcore.initializers import Initializer
-from mlcore.kernels.errors import InputError
+from mlcore.kernels.errors import InputError, is_number
 
 if TYPE_CHECKING:
     from mlcore.plan import Buffer, Lowering
@@ -122,6 +122,6 @@ def check_size(value: Any, what: str) -> int:
 
 def check_fraction(value: Any, what: str) -> float:
     """Return `value` as a float in [0, 1), or say what is wrong with it."""
-    if not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
+    if not (is_number(value) and 0 <= value < 1):
         raise InputError(f"{what} must be at least 0 and below 1, not {value!r}")
     return float(value)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlcore.kernels.errors import InputError
+from mlcore.kernels.errors import InputError, is_number
 from mlcore.layers.base import Backward, Layer, ParameterSpec, Shape
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class GaussianNoise(Layer):
 
     def __init__(self, stddev: float) -> None:
         super().__init__()
-        if not (stddev >= 0 and math.isfinite(stddev)):
+        if not (is_number(stddev) and stddev >= 0):
             raise InputError(f"stddev of GaussianNoise must be 0 or more, not {stddev!r}")
         self.stddev = float(stddev)
 

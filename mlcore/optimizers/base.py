@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlcore.kernels.errors import InputError
+from mlcore.kernels.errors import InputError, is_number
 
 if TYPE_CHECKING:
     from mlcore.plan import Lowering, Segment
@@ -56,18 +55,14 @@ class Optimizer(ABC):
         return f"{type(self).__name__}({settings})"
 
     def _at_least_zero(self, name: str, value: Any) -> float:
-        if not (_is_number(value) and value >= 0):
+        if not (is_number(value) and value >= 0):
             raise self._wrong(name, value, "0 or more")
         return float(value)
 
     def _share(self, name: str, value: Any) -> float:
-        if not (_is_number(value) and 0 <= value < 1):
+        if not (is_number(value) and 0 <= value < 1):
             raise self._wrong(name, value, "at least 0 and below 1")
         return float(value)
 
     def _wrong(self, name: str, value: Any, range_: str) -> InputError:
         return InputError(f"{name} of {type(self).__name__} must be {range_}, not {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, (str, bytes, bool, type(None))) and math.isfinite(value)
