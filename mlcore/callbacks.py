@@ -144,7 +144,7 @@ class EarlyStopping(_Monitor):
     ----------
     monitor : str
     patience : int
-        Epochs without improvement that are put up with.
+        Epochs without improvement after which training stops, one at least; as in Keras.
     min_delta : float
         What counts as improvement.
     restore_best_weights : bool
@@ -179,7 +179,7 @@ class EarlyStopping(_Monitor):
                 self._kept = model.parameters.copy()
             return
         self.waited += 1
-        if self.waited > self.patience:
+        if self.waited >= max(1, self.patience):
             model.stop_training = True
 
     def on_train_end(self, model: Sequential) -> None:

@@ -103,6 +103,8 @@ def as_array(values: ArrayLike, where: str) -> NDArray[Any]:
     InputError
         For rows of different lengths, and for text, complex numbers and objects.
     """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(f"{where} has masked values: fill them, or leave those samples out")
     try:
         array = np.asarray(values)
     except ValueError:

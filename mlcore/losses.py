@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -36,18 +37,25 @@ class Loss(ABC):
     def targets(self, y: ArrayLike, outputs: int, dtype: np.dtype[Any]) -> Targets:
         """Check `y` and return it as the kernel takes it."""
 
-    def absorbs(self, last: Layer) -> Layer | None:
-        """Return `last` if this loss computes its activation, else None.
+    def absorbs(self, layers: Sequence[Layer]) -> Layer | None:
+        """Return the last of `layers` if this loss computes its activation, else None.
 
         Raises
         ------
         InputError
             For an activation that yields probabilities this loss would take for logits.
         """
-        if self.link is None or not isinstance(last, (Dense, Activation)):
+        active = [layer for layer in layers if isinstance(layer, (Dense, Activation))]
+        if self.link is None or not active:
             return None
+        last = active[-1]
         name, slope = last.activation.name, last.activation.parameter
         if name == self.link and (name != "sigmoid" or slope == 1):
+            if last is not layers[-1]:
+                raise InputError(
+                    f"{self.kind} computes the {name} of {last.name}, so nothing can stand behind "
+                    f"it: leave {layers[-1].name} out"
+                )
             return last
         if name == "softmax" or (name == "sigmoid" and self.link == "sigmoid"):
             raise InputError(
@@ -211,7 +219,7 @@ def get(loss: str | Loss) -> Loss:
     """
     if isinstance(loss, Loss):
         return loss
-    kind = LOSSES.get(loss)
+    kind = LOSSES.get(loss) if isinstance(loss, str) else None
     if kind is None:
         raise unknown("loss", loss, LOSSES)
     return kind()

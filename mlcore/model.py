@@ -117,7 +117,10 @@ class Sequential:
         self.history: History | None = None
         self.stop_training = False
         self._parameters: NDArray[Any] | None = None
-        for layer in layers:
+        given = list(layers)
+        for layer in given:
+            self._check_layer(layer)
+        for layer in given:
             self.add(layer)
 
     def add(self, layer: Layer) -> None:
@@ -128,17 +131,20 @@ class Sequential:
         InputError
             For what is not a layer, a layer of another model, and a model that is built.
         """
+        self._check_layer(layer)
+        if self.built:
+            raise InputError("the model is built: add layers before fit, build or predict")
+        same = sum(other.kind == layer.kind for other in self.layers)
+        layer.name = f"{layer.kind}_{same + 1}"
+        self.layers.append(layer)
+
+    def _check_layer(self, layer: Any) -> None:
         if not isinstance(layer, Layer):
             raise InputError(
                 f"a model is made of layers such as Dense(10), not {type(layer).__name__}"
             )
         if layer.name:
             raise InputError(f"{layer.name} already belongs to a model: make a new layer")
-        if self.built:
-            raise InputError("the model is built: add layers before fit, build or predict")
-        same = sum(other.kind == layer.kind for other in self.layers)
-        layer.name = f"{layer.kind}_{same + 1}"
-        self.layers.append(layer)
 
     @property
     def built(self) -> bool:
@@ -350,7 +356,7 @@ class Sequential:
         try:
             if built_here:
                 self.build(inputs.array.shape[1])
-            chosen_loss.absorbs(self.layers[-1])
+            chosen_loss.absorbs(self.layers)
             targets = chosen_loss.targets(raw, self.outputs, self.dtype)
             validation = None
             if held is not None:
@@ -499,7 +505,8 @@ class Sequential:
         gradients = aligned_zeros(self.parameters.size, self.dtype)
         executor = PythonExecutor(
             plan, {"parameters": self.parameters, "gradients": gradients},
-            inputs.array, targets, scale=inputs.scale, seed=self.seed, guard=False,
+            inputs.array, targets, scale=inputs.scale, guard=False,
+            seed=self.training.seed if self.training else self.seed,
         )  # fmt: skip
         totals = executor.run(np.arange(len(inputs)), 0, 1, step=self.progress.steps)
         return totals.loss / totals.samples, gradients
@@ -614,8 +621,9 @@ class Sequential:
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Views do not survive pickling as views, so they are cut again on the other side.
-        return {**vars(self), "backend": self.backend.name}
+        # Views do not survive pickling as views, so they are cut again on the other side. The
+        # settings of the last fit may hold a function, and the next fit brings its own.
+        return {**vars(self), "backend": self.backend.name, "training": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -347,7 +347,7 @@ def lower(
     """
     backward_wanted = gradients or optimizer is not None
     plan = Plan(batch_size, model.dtype, model.backend)
-    absorbed = loss.absorbs(model.layers[-1]) if loss and model.layers else None
+    absorbed = loss.absorbs(model.layers) if loss else None
     lowering = Lowering(model, plan, gradients=backward_wanted, noise=noise, absorbed=absorbed)
 
     x = lowering.batch_buffer("batch.x", model.features)

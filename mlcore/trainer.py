@@ -211,6 +211,7 @@ class Trainer:
                 samples = -progress.totals.samples
                 try:
                     self._train_epoch(executor, rate, interrupts)
+                    self._check_parameters()
                 except NonFiniteLossError as error:
                     self._stop_at(error, epoch)
                     break
@@ -296,6 +297,18 @@ class Trainer:
                 "samples_per_second": _rate(progress.totals.samples - before, now - began),
             }
             self._tell("on_progress", progress.step / self.steps, logs)
+
+    def _check_parameters(self) -> None:
+        """Find what the epoch's last update broke, which no loss has seen yet."""
+        if not self.guard or np.isfinite(self.model.parameters).all():
+            return
+        for layer in self.model.layers:
+            for name, value in layer.parameters.items():
+                if not np.isfinite(value).all():
+                    tensor = f"{layer.name}.{name}"
+                    raise NonFiniteLossError(
+                        self.steps, layer.name, tensor, f"the last update made {tensor} not finite"
+                    )
 
     def _adapt_chunk(self, steps: int, seconds: float) -> None:
         wanted = SECONDS_BETWEEN_LOOKS / max(seconds / steps, 1e-9)

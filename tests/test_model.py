@@ -977,3 +977,34 @@ def test_backends_train_alike():
     for name in BACKENDS:
         found = train(noisy_net(dtype="float64", backend=name)).parameters
         np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_a_loss_that_is_no_name():
+    with pytest.raises(InputError, match=r"unknown loss {'name': 'mse'}"):
+        net().fit(X, Y, loss={"name": "mse"}, verbose=0)
+
+
+@pytest.mark.parametrize("behind", [Dropout(0.5), GaussianNoise(0.1)], ids=repr)
+def test_noise_behind_an_absorbed_activation_is_refused(behind):
+    model = net(Dense(CLASSES, "softmax"), copy.deepcopy(behind))
+    with pytest.raises(InputError, match=r"computes the softmax of dense_1.*leave .*_1 out"):
+        model.fit(X, Y, verbose=0)
+
+
+def test_masked_arrays_are_refused():
+    x = np.ma.masked_greater(X, 1.0)
+    assert np.ma.is_masked(x)
+    with pytest.raises(InputError, match="x has masked values"):
+        net().fit(x, Y, verbose=0)
+
+
+def test_a_refused_model_leaves_its_layers_free():
+    layer = Dense(CLASSES)
+    with pytest.raises(InputError, match="not int"):
+        Sequential([layer, 3])
+    train(Sequential([layer], seed=1))
+
+
+def test_a_model_fitted_with_a_function_as_schedule_can_be_pickled():
+    model = train(net(), schedule=lambda _: 0.5)
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).parameters, model.parameters)
