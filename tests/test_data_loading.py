@@ -258,6 +258,8 @@ def test_fashion_class_names():
     assert CATALOG["fashion-mnist"].class_names[6:] == ("Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
-def test_h5py_and_tqdm_are_imported_only_when_needed():
+def test_h5py_and_tqdm_are_imported_only_when_needed(tmp_path):
     code = "import sys, mlcore.data; sys.exit(bool({'h5py', 'tqdm', 'urllib3'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    # A folder of its own, because the checkout's mlcore goes before an installed one.
+    run = subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path)
+    assert run.returncode == 0
