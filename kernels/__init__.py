@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from mlcore.kernels.errors import InputError, unknown
-from mlcore.kernels.table import ACTIVATIONS, KINDS, TABLE, Activation, Array, Dims, Row
+from mlcore.kernels.table import ACTIVATIONS, KINDS, TABLE, Activation, Array, Dims, Row, match
 
 __all__ = ["ACTIVATIONS", "TABLE", "Activation", "Backend", "Row", "Status", "get", "status"]
 
@@ -36,6 +36,8 @@ BACKENDS: dict[str, str] = {
 
 # The values that an index may take are bounded by a dimension of the same call.
 BOUNDS = {"labels": "N", "rows": "S"}
+# What the counter of the random numbers has room for.
+SETTING_BOUNDS = {"seed": 2**64, "stream": 2**16, "step": 2**48, "epoch": 2**48}
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,13 @@ class Backend:
                             f"{operation}: {name} is {given[name].dtype}, the arrays before it "
                             f"are {dtype}; use one dtype for all"
                         )
+        if row.one_of and sum(given[name] is not None for name in row.one_of) != 1:
+            raise InputError(f"{operation} needs one of {' and '.join(row.one_of)}, and not both")
+        for name, limit in SETTING_BOUNDS.items():
+            if name in row.arguments and not 0 <= given[name] < limit:
+                raise InputError(f"{operation}: {name} must be in 0..{limit - 1}: {given[name]}")
+        if "activation" in row.arguments and given["activation"] not in ACTIVATIONS:
+            raise unknown("activation", given["activation"], ACTIVATIONS)
         for name, letter in BOUNDS.items():
             if row.arguments.get(name) is not None and given[name] is not None and letter in dims:
                 _check_range(operation, name, given[name], dims[letter])
@@ -111,14 +120,9 @@ def _checked(operation: str, name: str, value: Any, spec: Array, dims: Dims) -> 
     array = value if spec.role != "in" else np.asarray(value)
     if not isinstance(array, np.ndarray):
         raise InputError(f"{where} is written to and must be a NumPy array, not {type(value)}")
-    if array.ndim != len(spec.dims):
-        raise InputError(f"{where} has shape {array.shape}; it needs the axes {spec.dims}")
-    for letter, length in zip(spec.dims, array.shape, strict=True):
-        if dims.setdefault(letter, length) != length:
-            raise InputError(
-                f"{where} has shape {array.shape}; its axis {letter} must be {dims[letter]}, "
-                "as in the arrays before it"
-            )
+    misfit = match(dims, spec, array.shape)
+    if misfit:
+        raise InputError(f"{where} {misfit}")
     kind = KINDS[spec.kind]
     allowed = {"real": "fd", "data": "Bfd"}.get(spec.kind) or np.dtype(kind).char
     if spec.kind == "labels" or spec.kind == "index":
@@ -192,7 +196,7 @@ def get(name: str | None = None) -> Backend:
         For an unknown name, and for a backend that is asked for by name and cannot be used.
     """
     chosen = name or os.environ.get("MLCORE_BACKEND")
-    if chosen is None:
+    if not chosen:
         chosen = next(entry.name for entry in status() if entry.available)
     if chosen not in BACKENDS:
         raise unknown("backend", chosen, BACKENDS)

@@ -71,16 +71,33 @@ ACTIVATIONS: dict[str, Activation] = {
 
 @dataclass(frozen=True)
 class Array:
-    """One array argument: its dimensions by letter, its kind, who writes it.
+    """One array argument: its dimensions by letter or as fixed lengths, its kind, who writes it.
 
     `kind` is "real" (float32 or float64, one and the same in a call), "labels" (int32),
     "index" (int64), "bits" (uint32) or "data" (uint8, float32 or float64).
     """
 
-    dims: tuple[str, ...]
+    dims: tuple[str | int, ...]
     kind: Literal["real", "labels", "index", "bits", "data"] = "real"
     role: Literal["in", "out", "inout"] = "in"
     optional: bool = False
+
+
+def match(dims: Dims, spec: Array, shape: tuple[int, ...]) -> str | None:
+    """Compare a shape with a row's, and take the lengths of letters not seen before into `dims`.
+
+    Returns
+    -------
+    str or None
+        What does not fit.
+    """
+    if len(shape) != len(spec.dims):
+        return f"has shape {shape}; it needs the axes {spec.dims}"
+    for letter, length in zip(spec.dims, shape, strict=True):
+        wanted = letter if isinstance(letter, int) else dims.setdefault(letter, length)
+        if length != wanted:
+            return f"has shape {shape}; its axis {letter} must be {wanted}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,8 @@ class Row:
         operation needs others.
     gradient : Gradient or None
         How its derivative is checked.
+    one_of : tuple of str
+        Optional arrays of which exactly one must be given.
     """
 
     name: str
@@ -140,6 +159,7 @@ class Row:
     flops: Callable[[Dims, Given], float] = lambda dims, given: 0.0
     inputs: Callable[[Arguments, np.random.Generator, Dims, Case], None] | None = None
     gradient: Gradient | None = None
+    one_of: tuple[str, ...] = ()
     arrays: Mapping[str, Array] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -165,7 +185,9 @@ class Row:
             elif case.get(name) == "absent":
                 made[name] = None
             else:
-                shape = tuple(dims[letter] for letter in spec.dims)
+                shape = tuple(
+                    length if isinstance(length, int) else dims[length] for length in spec.dims
+                )
                 kind = KINDS[spec.kind] or dtype
                 if spec.role == "out":
                     made[name] = poisoned(shape, kind)
@@ -421,6 +443,7 @@ ROWS: tuple[Row, ...] = (
         flops=lambda dims, given: 4.0 * dims["B"] * dims["N"],
         inputs=class_targets,
         gradient=Gradient("softmax_cross_entropy", "losses", {"logits": "grad"}),
+        one_of=("labels", "targets"),
     ),
     Row(
         "sigmoid_cross_entropy",
@@ -538,6 +561,7 @@ ROWS: tuple[Row, ...] = (
         ),
         sizes=FLAT_SIZES,
         bench=FLAT_BENCH,
+        eps=lambda dims: 128,
         flops=lambda dims, given: 9.0 * dims["P"],
         inputs=positive_state,
     ),
@@ -546,12 +570,12 @@ ROWS: tuple[Row, ...] = (
         "random",
         "words = Philox4x32-10(counter, key)",
         {
-            "counter": Array(("C", "four"), "bits"),
-            "key": Array(("two",), "bits"),
-            "words": Array(("C", "four"), "bits", role="out"),
+            "counter": Array(("C", 4), "bits"),
+            "key": Array((2,), "bits"),
+            "words": Array(("C", 4), "bits", role="out"),
         },
-        sizes=sizes("C four two", (0, 4, 2), (1, 4, 2), (17, 4, 2)),
-        bench=sizes("C four two", (100_000, 4, 2)),
+        sizes=sizes("C", (0,), (1,), (17,)),
+        bench=sizes("C", (100_000,)),
         eps=lambda dims: 0,
         inputs=any_bits,
     ),

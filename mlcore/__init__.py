@@ -8,8 +8,8 @@ except ModuleNotFoundError as error:
     if error.name != "mlcore.kernels":
         raise
     raise ImportError(
-        "this is a source checkout of mlcore that is not installed: run `pip install -e .` in "
-        "it, or start Python from another folder to use an installed mlcore"
+        "this is the source checkout of mlcore, which has no kernels in it: start Python from "
+        "another folder to use an installed mlcore, or run `pip install -e .` to use the checkout"
     ) from None
 
 from mlcore import callbacks, data, initializers, layers, losses, metrics, optimizers, schedules

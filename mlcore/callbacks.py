@@ -92,9 +92,14 @@ class _Monitor(Callback):
                 f"measure{hint}"
             )
 
-    def improved(self, logs: Logs) -> bool:
-        """Take the epoch's value, and return whether it is the best so far."""
-        value = logs[self.monitor]
+    def on_train_begin(self, model: Sequential) -> None:
+        """Forget the run before, and take what a resumed run has measured already."""
+        self.best = math.nan
+        for value in model.history[self.monitor] if model.history else []:
+            self.take(value)
+
+    def take(self, value: float) -> bool:
+        """Take an epoch's value, and return whether it is the best so far."""
         gain = self.sign * (value - self.best)
         if math.isnan(self.best) or gain > self.min_delta:
             self.best = value
@@ -133,7 +138,7 @@ class ModelCheckpoint(_Monitor):
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """Save where the epoch is the best so far, or always."""
-        if not self.save_best_only or self.improved(logs):
+        if not self.save_best_only or self.take(logs[self.monitor]):
             model.save(self.path)
 
 
@@ -148,7 +153,7 @@ class EarlyStopping(_Monitor):
     min_delta : float
         What counts as improvement.
     restore_best_weights : bool
-        Whether to end with the parameters of the best epoch.
+        Whether to end with the parameters of the best epoch, of those after a resume.
     """
 
     def __init__(
@@ -168,17 +173,20 @@ class EarlyStopping(_Monitor):
         self._kept: NDArray[Any] | None = None
 
     def on_train_begin(self, model: Sequential) -> None:
-        """Forget the run before."""
-        self.best, self.waited, self._kept = math.nan, 0, None
+        """Forget the run before; a resumed run goes on counting."""
+        self.waited, self._kept = 0, None
+        super().on_train_begin(model)
+
+    def take(self, value: float) -> bool:
+        """Take an epoch's value, and count the epochs since the best."""
+        best = super().take(value)
+        self.waited = 0 if best else self.waited + 1
+        return best
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
-        """Count, and stop when patience has run out."""
-        if self.improved(logs):
-            self.waited = 0
-            if self.restore_best_weights:
-                self._kept = model.parameters.copy()
-            return
-        self.waited += 1
+        """Keep the best parameters where wanted, and stop when patience has run out."""
+        if self.take(logs[self.monitor]) and self.restore_best_weights:
+            self._kept = model.parameters.copy()
         if self.waited >= max(1, self.patience):
             model.stop_training = True
 

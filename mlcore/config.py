@@ -117,6 +117,8 @@ class RunConfig:
     def make_layers(self, outputs: int) -> list[Layer]:
         """Return the layers of the network: noise, dense and dropout layers in turn."""
         layers: list[Layer] = []
+        if self.noise and not self.layers:
+            layers.append(GaussianNoise(self.noise))
         for units in self.layers:
             if self.noise:
                 layers.append(GaussianNoise(self.noise))

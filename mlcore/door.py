@@ -1,4 +1,8 @@
-"""The door for arrays: what a caller hands in is checked and copied here, once, never per step."""
+"""The door for arrays: what a caller hands in is checked here, once, never per step.
+
+Inputs that already fit are taken as they are. Labels are always copied: kernels index by them, so
+nobody may change them afterwards.
+"""
 
 from __future__ import annotations
 
@@ -87,12 +91,9 @@ def as_inputs(x: ArrayLike | Dataset, *, features: int | None, dtype: np.dtype[A
         )
     if values.shape[1] == 0:
         raise InputError(f"{where} has no features: its shape is {values.shape}")
-    if values.dtype not in (np.uint8, np.float32, np.float64):
-        kind = dtype
-    else:
-        kind = values.dtype.newbyteorder("=")
+    taken = values.dtype in (np.uint8, np.float32, np.float64)
     _check_finite(values, where, dtype)
-    return Inputs(np.ascontiguousarray(values, dtype=kind), scale)
+    return Inputs(np.ascontiguousarray(values, dtype=values.dtype if taken else dtype), scale)
 
 
 def as_array(values: ArrayLike, where: str) -> NDArray[Any]:
@@ -107,8 +108,10 @@ def as_array(values: ArrayLike, where: str) -> NDArray[Any]:
         raise InputError(f"{where} has masked values: fill them, or leave those samples out")
     try:
         array = np.asarray(values)
-    except ValueError:
-        raise InputError(f"{where} has rows of different lengths; it must be an array") from None
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{where} cannot be made an array (rows of different lengths?): {error}"
+        ) from error
     if array.dtype.kind not in "buif":
         raise InputError(f"{where} has dtype {array.dtype}; it must hold real numbers")
     return array
@@ -133,7 +136,10 @@ def _check_finite(values: NDArray[Any], where: str, dtype: np.dtype[Any]) -> Non
 
 def count_classes(outputs: NDArray[Any], labels: NDArray[Any]) -> float:
     """Return how many rows have their largest output at the label."""
-    return float(np.count_nonzero(outputs.argmax(axis=1) == labels))
+    best = outputs.argmax(axis=1)
+    # argmax returns a row's first NaN if it has one; such a row is wrong.
+    valid = ~np.isnan(outputs[np.arange(len(best)), best])
+    return float(np.count_nonzero((best == labels) & valid))
 
 
 def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int32] | None:
@@ -155,7 +161,7 @@ def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int
         ones = values == 1
         hot = (ones | (values == 0)).all(axis=1) & (ones.sum(axis=1) == 1)
         if hot.all():
-            return np.ascontiguousarray(values.argmax(axis=1), dtype=np.int32)
+            return values.argmax(axis=1).astype(np.int32)
         if values.dtype.kind in "bui":
             row = int(np.flatnonzero(~hot)[0])
             raise InputError(
@@ -174,7 +180,7 @@ def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int
             f"{where}[{first}] is {values[first]:g}: labels must be in 0..{classes - 1}, one for "
             f"each of the model's {classes} outputs{hint}"
         )
-    return np.ascontiguousarray(values, dtype=np.int32)
+    return np.array(values, dtype=np.int32)
 
 
 def as_rows(y: ArrayLike, outputs: int, dtype: np.dtype[Any], where: str = "y") -> NDArray[Any]:

@@ -28,7 +28,8 @@ class Totals:
 class NonFiniteLossError(ArithmeticError):
     """The loss became NaN or infinite; the message names where it came from.
 
-    The parameters are those of the last whole step before it.
+    The parameters are those of the last whole step before it: finite, unless it was that step's
+    update which broke them.
 
     Attributes
     ----------

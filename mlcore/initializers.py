@@ -251,6 +251,7 @@ INITIALIZERS: dict[str, type[Initializer]] = {
         HeUniform, HeNormal, LecunUniform, LecunNormal,
     )
 }  # fmt: skip
+INITIALIZERS["lecun"] = LecunNormal
 
 
 def get(initializer: str | Initializer | dict[str, Any]) -> Initializer:

@@ -185,12 +185,10 @@ class MeanSquaredError(Loss):
 
 
 def _labels_or_none(y: ArrayLike, outputs: int) -> NDArray[np.int32] | None:
-    """Return labels where y is (n,) or one-hot; rows of anything else are numbers to fit."""
+    """Return labels where y is (n,) or (n, 1); rows are numbers, whatever they hold."""
     values = door.as_array(y, "y")
     if values.ndim == 2 and values.shape[1] == outputs:
-        ones = values == 1
-        hot = (ones | (values == 0)).all() and (ones.sum(axis=1) == 1).all()
-        return values.argmax(axis=1).astype(np.int32) if hot else None
+        return None
     return door.class_labels(values, outputs)
 
 

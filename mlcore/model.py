@@ -24,14 +24,19 @@ from mlcore.layers.base import ParameterSpec, check_size
 from mlcore.losses import Loss
 from mlcore.optimizers import Optimizer
 from mlcore.plan import Plan, aligned_zeros, lower, table
-from mlcore.trainer import Progress, Trainer, Training, evaluate_in_batches
+from mlcore.trainer import (
+    EVALUATION_BATCH,
+    Progress,
+    Trainer,
+    Training,
+    evaluate_in_batches,
+)
 
 if TYPE_CHECKING:
     from mlcore.callbacks import AnyCallback
     from mlcore.history import History
 
 DTYPES = ("float32", "float64")
-EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,11 @@ class Sequential:
             for spec in specs:
                 self.places[layer.name, spec.name] = Place(layer, spec, start)
                 start += spec.size
-        self._parameters = aligned_zeros(start, self.dtype)
+        try:
+            self._parameters = aligned_zeros(start, self.dtype)
+        except (MemoryError, ValueError, OverflowError) as error:
+            self._unbuild()
+            raise InputError(f"{start:,} parameters do not fit into memory") from error
         for number, place in enumerate(self.places.values()):
             spec = place.spec
             drawn = spec.initializer(
@@ -321,9 +330,9 @@ class Sequential:
             Whether each epoch ends with a pass that measures loss and accuracy on the training
             data without noise; otherwise those columns are NaN.
         resume : bool
-            Go on where the last fit, or the loaded checkpoint, stopped: epochs, schedule,
-            optimizer and history continue up to `epochs` in all, to the same bits as a run that
-            was never stopped.
+            Go on where the last fit, or the loaded checkpoint, stopped: schedule, optimizer and
+            history continue up to `epochs` in all, to the same bits as a run that was never
+            stopped. Give the other settings again; those that differ are refused.
 
         Returns
         -------
@@ -335,7 +344,8 @@ class Sequential:
         InputError
             For bad data or settings, before training starts.
         NonFiniteLossError
-            When the loss becomes NaN or infinite; the parameters are those of the step before.
+            When a loss becomes NaN or infinite; the parameters are those of the last whole step
+            before it.
         KeyboardInterrupt
             On Ctrl-C, after the step in progress; the parameters are those after it.
         """

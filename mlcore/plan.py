@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mlcore.kernels import TABLE, Backend
-from mlcore.kernels.table import KINDS
+from mlcore.kernels.errors import InputError
+from mlcore.kernels.table import KINDS, Dims, match
 from mlcore.layers.activation import Activation, ActivationFunction
 from mlcore.layers.base import Backward, Layer
 from mlcore.layers.dense import Dense
@@ -76,13 +77,26 @@ class Operation:
     phase: Phase
     arguments: Mapping[str, Any]
 
-    def dims(self) -> dict[str, int]:
-        """Return the sizes behind the letters of the kernel's row."""
-        found: dict[str, int] = {}
-        for name, spec in TABLE[self.kernel].arrays.items():
+    def dims(self) -> Dims:
+        """Return the sizes behind the letters of the kernel's row.
+
+        Raises
+        ------
+        InputError
+            Where the buffers do not fit each other: kernels do not look, and would write past
+            their ends.
+        """
+        row = TABLE[self.kernel]
+        found: Dims = {}
+        for name, spec in row.arrays.items():
             buffer = self.arguments[name]
-            if buffer is not None:
-                found.update(zip(spec.dims, buffer.shape, strict=True))
+            if buffer is None and not spec.optional:
+                raise InputError(f"{self.kernel} of {self.owner} lacks its {name}")
+            misfit = buffer and match(found, spec, buffer.shape)
+            if misfit:
+                raise InputError(f"{self.kernel} of {self.owner}: {name} {misfit}")
+        if row.one_of and sum(self.arguments[name] is not None for name in row.one_of) != 1:
+            raise InputError(f"{self.kernel} of {self.owner} needs one of {row.one_of}")
         return found
 
     @property
@@ -252,7 +266,9 @@ class Lowering:
         ordered = {name: arguments.pop(name) for name in TABLE[kernel].arguments}
         if arguments:
             raise TypeError(f"{kernel} does not take {sorted(arguments)}")
-        self.plan.operations.append(Operation(kernel, owner, phase, ordered))
+        operation = Operation(kernel, owner, phase, ordered)
+        operation.dims()
+        self.plan.operations.append(operation)
 
     def batch_buffer(self, name: str, *columns: int, kind: str = "real") -> Buffer:
         """Return a scratch buffer with the batch as its first axis."""

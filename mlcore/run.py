@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -110,7 +111,7 @@ def train(
     loaded = load(config.data)
     parts = _with_validation(loaded, config.validation_split)
     loss = _loss(parts.train)
-    model = _build(config, _outputs(loaded.train), parts.train.inputs.shape[1])
+    model = config.make_model(_outputs(loaded.train)).build(parts.train.inputs.shape[1])
     config = config.completed(model.backend.name)
     for data in parts.parts().values():
         _check(model, loss, data)
@@ -178,16 +179,6 @@ def _outputs(data: Dataset) -> int:
     if data.labelled:
         return max(2, int(data.targets.max(initial=0)) + 1)
     return 1 if data.targets.ndim == 1 else int(data.targets.shape[1])
-
-
-def _build(config: RunConfig, outputs: int, features: int) -> Sequential:
-    try:
-        return config.make_model(outputs).build(features)
-    except (MemoryError, OverflowError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        widths = "-".join(map(str, (features, *config.layers, outputs)))
-        raise InputError(f"a network {widths} does not fit into memory: {error}") from error
 
 
 def _check(model: Sequential, loss: Loss, data: Dataset) -> None:
@@ -306,6 +297,8 @@ def _save_diverged(model: Sequential, folder: Path) -> str:
     last = folder / "last.h5"
     if last.exists():
         return f"{last} is of the epoch before"
+    if not np.isfinite(model.parameters).all():
+        return "there is no checkpoint, because no parameters before it are left"
     model.save(last)
     return f"{last} holds the parameters before that step"
 
@@ -318,10 +311,11 @@ def _save_history(model: Sequential, folder: Path) -> None:
 def _write_results(
     folder: Path, part: str, measured: dict[str, float], report: ClassificationReport | None
 ) -> None:
-    result: dict[str, Any] = {"part": part, **measured}
+    finite = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    result: dict[str, Any] = {"part": part, **finite}
     if report is not None:
         result["report"] = report.as_dict()
-    _write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    _write_text(folder / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def _draw(folder: Path, history: History, report: ClassificationReport | None) -> None:

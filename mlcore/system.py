@@ -11,6 +11,7 @@ import numpy as np
 
 import mlcore
 from mlcore import kernels
+from mlcore.kernels.errors import InputError
 
 # What decides how fast small networks train, on x86 and on Arm.
 FEATURES = ("sse2", "sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "asimd", "sve")
@@ -24,7 +25,11 @@ def report() -> dict[str, str]:
         "Python": f"{platform.python_version()} on {platform.platform()}",
         "NumPy": f"{np.__version__}, BLAS {_blas()}",
     }
-    chosen = kernels.get().name
+    try:
+        chosen = kernels.get().name
+    except InputError as error:
+        chosen = ""
+        lines["backend"] = str(error)
     for entry in kernels.status():
         state = f"missing: {entry.reason}"
         if entry.available:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import threading
@@ -63,6 +64,8 @@ class Progress:
         Steps since the optimizer was chosen.
     totals : Totals
         Sums over the steps of the unfinished epoch.
+    settings : dict
+        How the fit trains that these counts belong to; what goes on must train likewise.
     """
 
     epoch: int = 0
@@ -71,6 +74,7 @@ class Progress:
     steps: int = 0
     updates: int = 0
     totals: Totals = field(default_factory=Totals)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def config(self) -> dict[str, Any]:
         """Return the counts, as JSON knows them."""
@@ -110,6 +114,8 @@ class Interrupts:
     ) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
+        if kind is None:
+            self.check()
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.seen:
@@ -175,8 +181,21 @@ class Trainer:
         if resume:
             self._check_resumable()
 
+    def _described(self) -> dict[str, Any]:
+        """Return what decides the bits of the steps to come, as JSON knows it."""
+        settings = self.settings.config()
+        kept = {name: settings[name] for name in ("batch_size", "schedule", "shuffle", "seed")}
+        described: dict[str, Any] = json.loads(json.dumps({"loss": self.loss.kind, **kept}))
+        return described
+
     def _check_resumable(self) -> None:
         progress = self.model.progress
+        now = self._described()
+        for name, before in progress.settings.items():
+            if now[name] != before:
+                raise InputError(
+                    f"cannot resume with {name} {now[name]!r}: the run was made with {before!r}"
+                )
         if progress.totals.samples != min(progress.step * self.batch_size, len(self.inputs)):
             raise InputError(
                 f"cannot resume: the interrupted epoch had seen {progress.totals.samples} samples "
@@ -211,21 +230,22 @@ class Trainer:
                 samples = -progress.totals.samples
                 try:
                     self._train_epoch(executor, rate, interrupts)
-                    self._check_parameters()
+                    samples += progress.totals.samples
+                    seconds = time.perf_counter() - began
+                    record = {
+                        "epoch": float(epoch + 1),
+                        **self._measured(progress.totals, "running_", self.targets),
+                        **self._evaluated("", self._train_data(), interrupts),
+                        **self._evaluated("val_", self.validation, interrupts),
+                        "learning_rate": rate,
+                        "seconds": seconds,
+                        "samples_per_second": _rate(samples, seconds),
+                    }
+                    if self.guard:
+                        self._check_epoch(record)
                 except NonFiniteLossError as error:
                     self._stop_at(error, epoch)
                     break
-                samples += progress.totals.samples
-                seconds = time.perf_counter() - began
-                record = {
-                    "epoch": float(epoch + 1),
-                    **self._measured(progress.totals, "running_", self.targets),
-                    **self._evaluated("", self._train_data(), interrupts),
-                    **self._evaluated("val_", self.validation, interrupts),
-                    "learning_rate": rate,
-                    "seconds": seconds,
-                    "samples_per_second": _rate(samples, seconds),
-                }
                 progress.epoch, progress.step = epoch + 1, 0
                 progress.epochs += 1
                 progress.totals = Totals()
@@ -250,6 +270,7 @@ class Trainer:
             progress.updates = 0
         if not self.resume:
             progress.epoch, progress.step, progress.totals = 0, 0, Totals()
+        progress.settings = self._described()
         history = model.history if self.resume and model.history is not None else History()
         model.history = history
         return history
@@ -298,10 +319,8 @@ class Trainer:
             }
             self._tell("on_progress", progress.step / self.steps, logs)
 
-    def _check_parameters(self) -> None:
-        """Find what the epoch's last update broke, which no loss has seen yet."""
-        if not self.guard or np.isfinite(self.model.parameters).all():
-            return
+    def _check_epoch(self, record: dict[str, float]) -> None:
+        """Find what the epoch's last update broke, which no training loss has seen."""
         for layer in self.model.layers:
             for name, value in layer.parameters.items():
                 if not np.isfinite(value).all():
@@ -309,6 +328,11 @@ class Trainer:
                     raise NonFiniteLossError(
                         self.steps, layer.name, tensor, f"the last update made {tensor} not finite"
                     )
+        for column in ("loss", "val_loss"):
+            if not math.isfinite(record.get(column, 0.0)):
+                raise NonFiniteLossError(
+                    self.steps, "", column, f"{column} is {record[column]} after the last update"
+                )
 
     def _adapt_chunk(self, steps: int, seconds: float) -> None:
         wanted = SECONDS_BETWEEN_LOOKS / max(seconds / steps, 1e-9)

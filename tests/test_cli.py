@@ -161,7 +161,7 @@ BAD_OPTIONS = [
     ("--epochs 0", "epochs"), ("--epochs 1.5", "--epochs"), ("--batch-size -1", "batch_size"),
     ("--seed -1", "seed"), ("--seed 1e3", "--seed"), ("--seed 18446744073709551616", "2**64"),
     ("--layers 0", "layers"), ("--layers 8,,x", "512,64,32"), ("--layers 1.5", "512,64,32"),
-    ("--layers 99999999999", "does not fit into memory"), ("--dropout 1", "below 1"),
+    ("--layers 99999999999", "not fit into memory"), ("--dropout 1", "below 1"),
     ("--dropout nan", "nan"), ("--noise -1", "-1"), ("--noise nan", "nan"),
     ("--learning-rate nan", "nan"), ("--learning-rate -1", "learning_rate"),
     ("--schedule stpe", "Did you mean 'step'?"), ("--schedule step:2", "below 1"),
@@ -210,7 +210,7 @@ def bad_data():
         "a one-hot row with two ones": (x, twice, "row 4 sums to 2"),
         "a row that sums to 1.4": (x, soft, "y[4] sums to 1.4"),
         "a negative label": (x, np.where(at == 3, -1, y), "y[3] is -1"),
-        "a label of billions": (x, np.where(at == 3, 2**31 - 1, y), "does not fit into memory"),
+        "a label of billions": (x, np.where(at == 3, 2**31 - 1, y), "not fit into memory"),
         "one sample": (x[:1], y[:1], "none to train on"),
         "no samples": (x[:0], y[:0], "is empty"),
     }

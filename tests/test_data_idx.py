@@ -155,10 +155,18 @@ def test_missing_file(tmp_path):
         (np.zeros(3, np.float16), "no type for float16"),
         (np.uint8(3), r"cannot hold the shape \(\)"),
         (np.zeros((0, 3), np.uint8), r"cannot hold the shape \(0, 3\)"),
-        (np.zeros([1] * 33, np.uint8), "33 dimensions, at most 32"),
+        pytest.param(
+            [1] * 33,
+            "33 dimensions, at most 32",
+            marks=pytest.mark.skipif(
+                np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="NumPy 1 has 32 dimensions"
+            ),
+        ),
     ],
 )
 def test_write_errors_leave_nothing(tmp_path, values, message):
+    if isinstance(values, list):
+        values = np.zeros(values, np.uint8)
     with pytest.raises(InputError, match=message):
         write_idx(tmp_path / "a", values)
     assert list(tmp_path.iterdir()) == []

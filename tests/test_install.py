@@ -19,7 +19,7 @@ def test_an_uninstalled_checkout_says_how_to_install_it():
     # -S leaves out site-packages, and with it any installed mlcore.
     result = run("-S", "-c", "import mlcore", cwd=ROOT)
     assert result.returncode == 1
-    assert "ImportError: this is a source checkout of mlcore" in result.stderr
+    assert "ImportError: this is the source checkout of mlcore" in result.stderr
     assert "pip install -e ." in result.stderr
 
 

@@ -187,6 +187,34 @@ def test_every_backend_has_every_row_and_signature():
         assert code.co_varnames[: code.co_argcount] == tuple(row.arguments), row.name
 
 
+@pytest.mark.parametrize("beta_2", [0.999, 0.99999])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
+def test_small_moments_keep_their_relative_precision(backend, name, beta_2):
+    """1 - beta_2 taken in float32 would be off by far more than rounding."""
+    row = TABLE[name]
+    case = {**row.cases[0], "beta_2": beta_2, "weight_decay": 0.0}
+    arguments = row.generate(np.random.default_rng(3), {"P": 50}, np.float32, case)
+    arguments["gradients"] *= 1e-3
+    arguments["first_moment"][...] = arguments["second_moment"][...] = 0
+    wanted = expected(row, doubled(arguments))
+    backend.call(name, **arguments)
+    for moment in ("first_moment", "second_moment"):
+        np.testing.assert_allclose(arguments[moment], wanted[moment], rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
+def test_sums_over_many_samples_stay_precise(backend):
+    row = TABLE["linear_backward"]
+    dims = {"B": 30_000, "K": 3, "N": 2}
+    arguments = draw(row, row.cases[0], dims, np.float32)
+    wanted = expected(row, doubled(arguments))
+    backend.call(row.name, **arguments)
+    for name in ("dw", "db"):
+        error = np.abs(arguments[name] - wanted[name]).max()
+        assert error < 1e-6 * np.sqrt(dims["B"]) * 3, name
+
+
 @pytest.mark.parametrize("backend", BACKENDS, ids=label)
 class TestTheDoor:
     def linear(self, backend, **changes):
@@ -238,4 +266,42 @@ class TestTheDoor:
             backend.call(
                 "gather", source=np.zeros((5, 2)), rows=np.array([bad]), scale=1.0,
                 out=np.empty((1, 2)),
+            )  # fmt: skip
+
+    @pytest.mark.parametrize("given", [(), ("labels", "targets")])
+    def test_one_kind_of_target(self, backend, given):
+        targets = {"labels": np.zeros(2, np.int32), "targets": np.full((2, 3), 1 / 3)}
+        losses = np.full(2, 7.0)
+        with pytest.raises(InputError, match="needs one of labels and targets, and not both"):
+            backend.call(
+                "softmax_cross_entropy", logits=np.zeros((2, 3)), losses=losses,
+                **{name: targets[name] for name in given},
+            )  # fmt: skip
+        assert losses.tolist() == [7.0, 7.0]
+
+    def test_fixed_lengths(self, backend):
+        words = np.zeros((1, 1), np.uint32)
+        with pytest.raises(InputError, match=r"counter has shape \(1, 1\); its axis 4 must be 4"):
+            backend.call("philox4x32", counter=words, key=np.zeros(2, np.uint32), words=words)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"seed": -1}, r"seed must be in 0\.\."),
+            ({"seed": 2**64}, "seed must be in"),
+            ({"stream": 70_000}, "stream must be in 0..65535"),
+            ({"step": 2**48}, "step must be in"),
+        ],
+    )
+    def test_settings_of_the_random_numbers(self, backend, changes, message):
+        out = np.full((1, 1), 7.0)
+        with pytest.raises(InputError, match=message):
+            backend.call("uniform", **{"seed": 0, "stream": 0, "step": 0, "out": out, **changes})
+        assert out == 7
+
+    def test_an_unknown_activation(self, backend):
+        with pytest.raises(InputError, match="Did you mean 'relu'"):
+            backend.call(
+                "activation", x=np.zeros((1, 1)), activation="rel", parameter=0.0,
+                out=np.empty((1, 1)),
             )  # fmt: skip

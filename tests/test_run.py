@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mlcore import Dense, Sequential, run
+import mlcore
+from mlcore import Dense, NonFiniteLossError, Sequential, run
 from mlcore.config import RunConfig
 from mlcore.data import Dataset
 from mlcore.data.hdf5 import write_hdf5
@@ -131,3 +132,14 @@ def test_a_folder_that_holds_files_is_left_as_it_is(data, tmp_path):
     with pytest.raises(InputError, match="already holds files"):
         run.train(config(data=data), tmp_path, plots=False, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "data.h5"}
+
+
+@pytest.mark.parametrize("rate", [1e38, 1e39])
+def test_a_run_whose_last_update_overflows_leaves_no_broken_checkpoint(tmp_path, rate):
+    config = RunConfig(learning_rate=rate, epochs=1, batch_size=10_000, layers=(8,))
+    with pytest.raises(NonFiniteLossError):
+        run.train(config, tmp_path / "run", plots=False, quiet=True)
+    last = tmp_path / "run" / "last.h5"
+    assert not last.exists() or np.isfinite(mlcore.load(last).parameters).all()
+    assert not (tmp_path / "run" / "best.h5").exists()
+    assert not (tmp_path / "run" / "result.json").exists()

@@ -415,6 +415,15 @@ class TestNonFiniteLoss:
         assert caught.value.layer == "dense_2"
         assert caught.value.tensor == "dense_2.bias"
 
+    def test_a_measured_loss_is_looked_at_too(self, backend, tmp_path):
+        keep = ModelCheckpoint(tmp_path / "last.h5", save_best_only=False)
+        with pytest.raises(NonFiniteLossError, match=r"epoch 1: loss is (nan|inf) after the last"):
+            fit(
+                net(backend=backend), epochs=1, batch_size=SAMPLES, optimizer=SGD(1e25),
+                loss="mse", callbacks=keep,
+            )  # fmt: skip
+        assert not (tmp_path / "last.h5").exists()
+
     def test_the_last_update_is_looked_at_too(self, backend, tmp_path):
         path = tmp_path / "last.h5"
         keep = ModelCheckpoint(path, save_best_only=False)
@@ -621,6 +630,16 @@ class TestCtrlC:
             fit(model, epochs=3, callbacks=interrupt)
         assert len(model.history) == 3
 
+    def test_after_the_last_epoch_is_not_lost(self):
+        class Late(Callback):
+            def on_train_end(self, *_):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        model = net()
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, epochs=2, callbacks=Late())
+        assert model.progress.epoch == 2
+
     def test_a_handler_of_ones_own_is_left_alone(self):
         seen = []
         before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
@@ -641,6 +660,73 @@ class TestCtrlC:
 
 OPTIMIZERS = {"momentum": lambda: SGD(0.1, 0.9), "adam": lambda: Adam(0.01)}
 SETTINGS = {"epochs": 4, "schedule": "cosine", "validation_data": data(25), "seed": 77}
+
+
+@pytest.mark.usefixtures("every_step")
+class TestResumeRefuses:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"batch_size": 7}, "batch_size 7: the run was made with 16"),
+            ({"schedule": "constant"}, "schedule .*constant"),
+            ({"shuffle": False}, "shuffle False: the run was made with True"),
+            ({"seed": 77}, "seed 77: the run"),
+            ({"loss": "sigmoid_cross_entropy"}, "loss 'sigmoid_cross_entropy': the run was made"),
+            ({"optimizer": SGD(0.7)}, "cannot resume with SGD"),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_other_settings(self, given, message, saved, tmp_path):
+        settings = {
+            "epochs": 4, "schedule": "step", "optimizer": SGD(0.1), "loss": "softmax_cross_entropy"
+        }  # fmt: skip
+        model = net()
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, callbacks=InterruptAt(2 * STEPS), **settings)
+        if saved:
+            model.save(tmp_path / "model.h5")
+            model = mlcore.load(tmp_path / "model.h5")
+        before = model.parameters.copy()
+        with pytest.raises(InputError, match=f"cannot resume with {message}|{message}"):
+            fit(model, resume=True, **{**settings, **given})
+        assert np.array_equal(model.parameters, before)
+
+
+@pytest.mark.usefixtures("every_step")
+class TestResumedMonitors:
+    values = (0.9, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+    def run(self, model, callbacks, **given):
+        script = Scripted("val_accuracy", self.values)
+        if model.history:
+            model.history.history["val_accuracy"] = list(self.values[: len(model.history)])
+        return fit(
+            model, epochs=6, callbacks=[script, *callbacks], validation_data=data(25),
+            optimizer=SGD(0.1), **given,
+        )  # fmt: skip
+
+    def test_the_best_checkpoint_is_not_replaced_by_a_worse_one(self, tmp_path):
+        path = tmp_path / "best.h5"
+        model = net()
+        with pytest.raises(KeyboardInterrupt):
+            self.run(model, [ModelCheckpoint(path), InterruptAt(2 * STEPS + 1)])
+        before = path.read_bytes()
+        self.run(model, [ModelCheckpoint(path)], resume=True)
+        assert path.read_bytes() == before
+
+    def test_patience_goes_on(self):
+        def stop():
+            return EarlyStopping("val_accuracy", 4)
+
+        straight = net()
+        self.run(straight, [stop()])
+        model = net()
+        with pytest.raises(KeyboardInterrupt):
+            self.run(model, [stop(), InterruptAt(2 * STEPS + 1)])
+        self.run(model, [stop()], resume=True)
+        assert len(model.history) == len(straight.history) == 5
+        assert np.array_equal(model.parameters, straight.parameters)
 
 
 @pytest.mark.usefixtures("every_step")

@@ -98,6 +98,7 @@ def linear_backward(
     cdef int code = ACTIVATION_CODES[activation]
     cdef bint want_dw = dw is not None, want_db = db is not None, want_dx = dx is not None
     cdef Py_ssize_t rows = x.shape[0], depth = x.shape[1], columns = w.shape[1], i, j
+    cdef double total
     cdef real *z = &dz[0, 0]
     with nogil:
         activate_backward(
@@ -106,10 +107,11 @@ def linear_backward(
             memset(&dw[0, 0], 0, depth * columns * sizeof(real))
             add_product(&x[0, 0], 1, depth, z, columns, 1, &dw[0, 0], depth, columns, rows)
         if want_db:
-            memset(&db[0], 0, columns * sizeof(real))
-            for i in range(rows):
-                for j in range(columns):
-                    db[j] += z[i * columns + j]
+            for j in range(columns):
+                total = 0
+                for i in range(rows):
+                    total += z[i * columns + j]
+                db[j] = <real> total
         if want_dx:
             memset(&dx[0, 0], 0, rows * depth * sizeof(real))
             add_product(z, columns, 1, &w[0, 0], 1, columns, &dx[0, 0], rows, depth, columns)

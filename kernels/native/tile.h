@@ -10,10 +10,14 @@
  *
  * By definition it is
  *
- *   for (i = 0; i < rows; i++) for (j = 0; j < width; j++) for (k = 0; k < depth; k++)
- *       c[i * c_row + j] += a[i * a_row + k * a_depth] * panel[k * TILE_WIDTH + j];
+ *   for (i = 0; i < rows; i++) for (j = 0; j < width; j++) {
+ *       sum = 0;
+ *       for (k = 0; k < depth; k++) sum += a[i * a_row + k * a_depth] * panel[k * TILE_WIDTH + j];
+ *       c[i * c_row + j] += sum;
+ *   }
  *
- * and every element is summed in the order of k, whatever the tile it falls into.
+ * so every element is summed in the order of k, whatever the tile it falls into, and a long sum
+ * that the caller cuts into panels is a sum of short ones, which keeps its rounding small.
  */
 #include <stddef.h>
 
@@ -30,16 +34,6 @@
     {                                                                                             \
         enum { HALF = TILE_VECTOR_BYTES / sizeof(real), WIDTH = 2 * HALF };                       \
         name##_vector sum[TILE_ROWS][2] = {{{0}}};                                                \
-        if (width == WIDTH) {                                                                     \
-            for (int i = 0; i < rows; i++) {                                                      \
-                sum[i][0] = *(const name##_vector *)(c + i * c_row);                              \
-                sum[i][1] = *(const name##_vector *)(c + i * c_row + HALF);                       \
-            }                                                                                     \
-        } else {                                                                                  \
-            for (int i = 0; i < rows; i++)                                                        \
-                for (ptrdiff_t j = 0; j < width; j++)                                             \
-                    sum[i][j / HALF][j % HALF] = c[i * c_row + j];                                \
-        }                                                                                         \
         for (ptrdiff_t k = 0; k < depth; k++) {                                                   \
             const name##_vector left = *(const name##_vector *)(panel + k * WIDTH);               \
             const name##_vector right = *(const name##_vector *)(panel + k * WIDTH + HALF);       \
@@ -51,13 +45,13 @@
         }                                                                                         \
         if (width == WIDTH) {                                                                     \
             for (int i = 0; i < rows; i++) {                                                      \
-                *(name##_vector *)(c + i * c_row) = sum[i][0];                                    \
-                *(name##_vector *)(c + i * c_row + HALF) = sum[i][1];                             \
+                *(name##_vector *)(c + i * c_row) += sum[i][0];                                   \
+                *(name##_vector *)(c + i * c_row + HALF) += sum[i][1];                            \
             }                                                                                     \
         } else {                                                                                  \
             for (int i = 0; i < rows; i++)                                                        \
                 for (ptrdiff_t j = 0; j < width; j++)                                             \
-                    c[i * c_row + j] = sum[i][j / HALF][j % HALF];                                \
+                    c[i * c_row + j] += sum[i][j / HALF][j % HALF];                               \
         }                                                                                         \
     }                                                                                             \
                                                                                                   \

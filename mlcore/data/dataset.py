@@ -72,6 +72,8 @@ class Dataset:
         class_names: Sequence[str] | None = None,
         image_shape: Sequence[int] | None = None,
     ) -> None:
+        if np.ma.is_masked(inputs) or np.ma.is_masked(targets):
+            raise InputError(f"{name}: masked values: fill them, or leave those samples out")
         rows, shape = _rows(np.asarray(inputs), name)
         columns = _columns(np.asarray(targets), name)
         if len(rows) != len(columns):
