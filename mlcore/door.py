@@ -161,7 +161,8 @@ def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int
         ones = values == 1
         hot = (ones | (values == 0)).all(axis=1) & (ones.sum(axis=1) == 1)
         if hot.all():
-            return values.argmax(axis=1).astype(np.int32)
+            labels: NDArray[np.int32] = values.argmax(axis=1).astype(np.int32)
+            return labels
         if values.dtype.kind in "bui":
             row = int(np.flatnonzero(~hot)[0])
             raise InputError(
