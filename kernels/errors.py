@@ -28,7 +28,12 @@ class MissingExtraError(InputError, ImportError):
 
 def is_number(value: object) -> bool:
     """Return whether `value` is a finite real number, of Python or NumPy; bool is none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

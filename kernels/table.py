@@ -24,8 +24,6 @@ Case = Mapping[str, Any]
 Given = Set[str]
 Arguments = dict[str, Any]
 
-ACTIVATION_SETTINGS = ("activation", "parameter")
-
 
 @dataclass(frozen=True)
 class Activation:

@@ -1,4 +1,4 @@
-"""mlcore: small neural networks, trained from scratch on a CPU at the speed of the hardware."""
+"""mlcore: small neural networks, trained from scratch on a CPU by compiled kernels."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
+from mlcore.data.files import require_place
 from mlcore.history import COLUMNS, MONITORS, History
-from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.errors import InputError, is_number, unknown
 
 if TYPE_CHECKING:
     from mlcore.executor import NonFiniteLossError
@@ -74,9 +75,9 @@ class _Monitor(Callback):
     """Watches one column for its best value."""
 
     def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
-        if monitor not in MONITORS:
+        if not isinstance(monitor, str) or monitor not in MONITORS:
             raise unknown("column to monitor", monitor, MONITORS)
-        if not min_delta >= 0:
+        if not (is_number(min_delta) and min_delta >= 0):
             raise InputError(f"min_delta must be 0 or more, not {min_delta!r}")
         self.monitor = monitor
         self.min_delta = float(min_delta)
@@ -132,7 +133,8 @@ class ModelCheckpoint(_Monitor):
         self.save_best_only = save_best_only
 
     def check(self, columns: set[str]) -> None:
-        """Refuse a column that the run does not measure, where one is watched."""
+        """Refuse a path that cannot be written, and a column that is watched and not measured."""
+        require_place(self.path)
         if self.save_best_only:
             super().check(columns)
 
@@ -153,7 +155,8 @@ class EarlyStopping(_Monitor):
     min_delta : float
         What counts as improvement.
     restore_best_weights : bool
-        Whether to end with the parameters of the best epoch, of those after a resume.
+        Whether to end with the parameters of the best epoch, of those after a resume. Progress,
+        history and optimizer state stay those of the last one.
     """
 
     def __init__(
@@ -165,7 +168,7 @@ class EarlyStopping(_Monitor):
         restore_best_weights: bool = False,
     ) -> None:
         super().__init__(monitor, min_delta)
-        if patience < 0:
+        if not (is_number(patience) and patience >= 0):
             raise InputError(f"patience must be 0 or more, not {patience!r}")
         self.patience = patience
         self.restore_best_weights = restore_best_weights
@@ -233,6 +236,10 @@ class CSVLogger(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+
+    def check(self, columns: set[str]) -> None:
+        """Refuse a path that cannot be written."""
+        require_place(self.path)
 
     def on_train_begin(self, model: Sequential) -> None:
         """Write the head, and the epochs of a run that goes on."""

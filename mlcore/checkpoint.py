@@ -52,7 +52,7 @@ def save(model: Sequential, path: str | os.PathLike[str], *, format: str = "mlco
         The folder must exist.
     format : {"mlcore", "notebook"}
         "notebook" keeps weights, biases and the hidden activation only; noise layers, which do
-        nothing outside training, are left out.
+        nothing outside training, are left out, and so is a last softmax: `load` gives logits.
 
     Raises
     ------
@@ -113,6 +113,11 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         For another architecture, naming the first difference; `model` is left as it was.
     """
     saved = load(path, backend="numpy")
+    if model.built and model.features != saved.features:
+        raise InputError(
+            f"{path} is of another architecture: it takes {saved.features} features, the model "
+            f"{model.features}"
+        )
     ours = model.shapes(saved.features)
     theirs = saved.shapes(saved.features)
     for place in [*ours, *theirs]:

@@ -123,7 +123,8 @@ class PythonExecutor:
         Raises
         ------
         NonFiniteLossError
-            As soon as a loss is not finite, before anything is updated from it.
+            As soon as the loss of a step that learns is not finite, before anything is updated
+            from it; where `guard` is set.
         """
         totals = Totals() if totals is None else totals
         self.settings["learning_rate"] = learning_rate

@@ -19,7 +19,7 @@ from mlcore.door import Inputs
 from mlcore.executor import PythonExecutor
 from mlcore.initializers import FIRST_STREAM, Draws
 from mlcore.kernels.errors import InputError, is_number, unknown
-from mlcore.layers import Layer
+from mlcore.layers import Activation, Dense, Layer
 from mlcore.layers.base import ParameterSpec, check_size
 from mlcore.losses import Loss
 from mlcore.optimizers import Optimizer
@@ -80,7 +80,8 @@ class Sequential:
         random if not given.
     dtype : {"float32", "float64"}
     backend : str, optional
-        "native" or "numpy"; by default the first one that is there.
+        "native" or "numpy"; by default the environment variable ``MLCORE_BACKEND``, else the
+        first one that is there.
 
     Attributes
     ----------
@@ -122,9 +123,13 @@ class Sequential:
         self.history: History | None = None
         self.stop_training = False
         self._parameters: NDArray[Any] | None = None
+        if isinstance(layers, Layer):
+            raise InputError(f"Sequential takes a list of layers: Sequential([{layers!r}])")
         given = list(layers)
-        for layer in given:
+        for at, layer in enumerate(given):
             self._check_layer(layer)
+            if any(layer is other for other in given[:at]):
+                raise InputError(f"{layer!r} stands in the list twice: make a new layer")
         for layer in given:
             self.add(layer)
 
@@ -249,6 +254,9 @@ class Sequential:
         for owner in self.layers:
             owner.attach(views[owner.name])
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def summary(self, features: int | None = None) -> None:
         """Print a table of the layers with output shapes and numbers of parameters.
 
@@ -307,7 +315,8 @@ class Sequential:
             A name of `mlcore.losses.LOSSES`; by default that of the last fit, else
             "softmax_cross_entropy".
         optimizer : str or Optimizer
-            By default that of the last fit, whose state goes on; else SGD().
+            By default that of the last fit, whose state goes on; else SGD(). The state goes on
+            with the same object too; a name or another object begins anew, but for `resume`.
         epochs : int
             Passes over the data.
         batch_size : int
@@ -332,7 +341,10 @@ class Sequential:
         resume : bool
             Go on where the last fit, or the loaded checkpoint, stopped: schedule, optimizer and
             history continue up to `epochs` in all, to the same bits as a run that was never
-            stopped. Give the other settings again; those that differ are refused.
+            stopped, where the data and `epochs` are the same (a schedule that counts in
+            fractions of `epochs` stretches with them). Give the other settings again; loss,
+            optimizer, schedule, batch size, seed, shuffling, frozen layers and the number of
+            samples are compared, and what differs is refused.
 
         Returns
         -------
@@ -450,8 +462,8 @@ class Sequential:
         outputs = self.predict(x, batch_size=batch_size)
         link = self._link()
         given = (link,) if self.loss and link else ("softmax", "sigmoid")
-        last = getattr(self.layers[-1], "activation", None)
-        if last is not None and last.name in given:
+        active = [layer for layer in self.layers if isinstance(layer, (Activation, Dense))]
+        if active and active[-1].activation.name in given:
             return outputs
         if link is None:
             raise InputError(
@@ -504,10 +516,17 @@ class Sequential:
             Flat, as `parameters`; zero for frozen layers. Nothing is updated.
         """
         inputs, raw = self._inputs_and_targets(x, y)
-        if not self.built:
-            self.build(inputs.array.shape[1])
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        targets = chosen.targets(raw, self.outputs, self.dtype)
+        built_here = not self.built
+        try:
+            if built_here:
+                self.build(inputs.array.shape[1])
+            chosen.absorbs(self.layers)
+            targets = chosen.targets(raw, self.outputs, self.dtype)
+        except InputError:
+            if built_here:
+                self._unbuild()
+            raise
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
@@ -530,6 +549,9 @@ class Sequential:
         training: bool = True,
     ) -> Plan:
         """Return what a step runs, kernel by kernel; print it to see a table.
+
+        Float32 data are assumed, and labels where the loss takes them: `fit` lowers the same
+        plan for uint8 data (another gather) or for rows of targets.
 
         Parameters
         ----------
@@ -648,8 +670,9 @@ class Sequential:
 def check_dtype(dtype: str | np.dtype[Any] | type) -> np.dtype[Any]:
     """Return float32 or float64 as a NumPy dtype, or say which there are."""
     try:
-        kind = np.dtype(dtype)
-    except TypeError:
+        # np.dtype(None) would be float64.
+        kind = np.dtype(dtype if dtype is not None else "no dtype")
+    except (TypeError, SyntaxError):
         raise unknown("dtype", dtype, DTYPES) from None
     if kind.name not in DTYPES:
         raise unknown("dtype", kind.name, DTYPES)

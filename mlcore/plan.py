@@ -130,7 +130,7 @@ class Segment:
     decays: bool
 
 
-@dataclass
+@dataclass(repr=False)
 class Plan:
     """A flat list of kernel calls and the memory they need.
 
@@ -142,8 +142,9 @@ class Plan:
         The most samples of a step; a shorter batch uses the first rows of each buffer.
     arena_bytes : int
         Scratch memory, allocated once.
-    outputs : Buffer
-        The model's output, or the logits where the loss has taken over the last activation.
+    outputs : Buffer or None
+        The model's output, or the logits where the loss has taken over the last activation;
+        None until the plan is lowered.
     losses : Buffer or None
         One loss a sample.
     """
@@ -176,6 +177,9 @@ class Plan:
                     part = vectors[buffer.place][buffer.offset : buffer.offset + size]
                     views[buffer.name] = part.reshape(buffer.shape)
         return views
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         lines: list[tuple[str, ...]] = [
@@ -386,12 +390,13 @@ def lower(
     return plan
 
 
-def _lower_backward(backwards: list[tuple[Layer, Backward | None]], grad: Buffer | None) -> None:
+def _lower_backward(backwards: list[tuple[Layer, Backward | None]], grad: Buffer) -> None:
     first = next(
         (at for at, (layer, _) in enumerate(backwards) if layer.parameters and layer.trainable),
         len(backwards),
     )
+    flowing: Buffer | None = grad
     for at in range(len(backwards) - 1, first - 1, -1):
         backward = backwards[at][1]
-        if backward is not None and grad is not None:
-            grad = backward(grad, at > first)
+        if backward is not None and flowing is not None:
+            flowing = backward(flowing, at > first)

@@ -178,6 +178,9 @@ class Trainer:
         self.steps = -(-len(inputs) // self.batch_size)
         self.order: NDArray[np.int64] = np.arange(len(inputs))
         self.chunk = 1
+        # Asked for now, so that a schedule that cannot be is refused before anything changes.
+        epochs = settings.epochs
+        self.factors = [settings.schedule.factor(epoch, epochs) for epoch in range(epochs)]
         if resume:
             self._check_resumable()
 
@@ -185,16 +188,19 @@ class Trainer:
         """Return what decides the bits of the steps to come, as JSON knows it."""
         settings = self.settings.config()
         kept = {name: settings[name] for name in ("batch_size", "schedule", "shuffle", "seed")}
-        described: dict[str, Any] = json.loads(json.dumps({"loss": self.loss.kind, **kept}))
+        kept["loss"] = self.loss.kind
+        kept["samples"] = len(self.inputs)
+        kept["trainable"] = [layer.trainable for layer in self.model.layers]
+        described: dict[str, Any] = json.loads(json.dumps(kept))
         return described
 
     def _check_resumable(self) -> None:
         progress = self.model.progress
         now = self._described()
         for name, before in progress.settings.items():
-            if now[name] != before:
+            if now.get(name) != before:
                 raise InputError(
-                    f"cannot resume with {name} {now[name]!r}: the run was made with {before!r}"
+                    f"cannot resume with {name} {now.get(name)!r}: the run was made with {before!r}"
                 )
         if progress.totals.samples != min(progress.step * self.batch_size, len(self.inputs)):
             raise InputError(
@@ -222,9 +228,7 @@ class Trainer:
         with Interrupts() as interrupts, self._telling_of_exceptions():
             self._tell("on_train_begin")
             for epoch in range(progress.epoch, settings.epochs):
-                rate = self.optimizer.learning_rate * settings.schedule.factor(
-                    epoch, settings.epochs
-                )
+                rate = self.optimizer.learning_rate * self.factors[epoch]
                 self._tell("on_epoch_begin", epoch)
                 began = time.perf_counter()
                 samples = -progress.totals.samples
@@ -259,9 +263,9 @@ class Trainer:
 
     def _begin(self) -> History:
         """Hand the model what this run brings, and return the history to fill."""
-        model, progress = self.model, self.model.progress
+        model, progress, state = self.model, self.model.progress, self.model.optimizer_state
         model.loss, model.training, model.stop_training = self.loss, self.settings, False
-        if model.optimizer is not self.optimizer:
+        if model.optimizer is not self.optimizer or tuple(state) != self.optimizer.state:
             size = model.parameters.size
             model.optimizer = self.optimizer
             model.optimizer_state = {

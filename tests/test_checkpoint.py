@@ -21,7 +21,6 @@ from mlcore import (
     InputError,
     RMSprop,
     Sequential,
-    checkpoint,
     kernels,
 )
 from mlcore.kernels.errors import MissingFileError
@@ -453,7 +452,7 @@ class TestLoadWeights:
         saved = plain()
         saved.save(path)
         model = Sequential([Dense(6, "tanh"), Dense(5, "tanh"), Dense(CLASSES)], seed=1)
-        checkpoint.load_weights(model, path)
+        mlcore.checkpoint.load_weights(model, path)
         assert np.array_equal(model.parameters, saved.parameters)
         assert model.seed == 1
         assert np.shares_memory(model.layers[0].weight, model.parameters)
@@ -462,7 +461,7 @@ class TestLoadWeights:
         plain().save(path)
         model = plain(seed=3)
         weight = model.layers[0].weight
-        checkpoint.load_weights(model, path)
+        mlcore.checkpoint.load_weights(model, path)
         assert np.shares_memory(weight, model.parameters)
 
     @pytest.mark.parametrize(
@@ -480,7 +479,7 @@ class TestLoadWeights:
         model = Sequential(layers(), seed=1)
         before = model.build(FEATURES).parameters.copy() if built else None
         with pytest.raises(InputError, match=f"is of another architecture: its {message}"):
-            checkpoint.load_weights(model, path)
+            mlcore.checkpoint.load_weights(model, path)
         assert model.built == built
         if built:
             assert np.array_equal(model.parameters, before)
@@ -491,7 +490,7 @@ class TestLoadWeights:
         model = plain(seed=3)
         before = model.parameters.copy()
         with pytest.raises(InputError, match="truncated"):
-            checkpoint.load_weights(model, path)
+            mlcore.checkpoint.load_weights(model, path)
         assert np.array_equal(model.parameters, before)
 
 
@@ -572,3 +571,12 @@ def test_losses_of_history_survive_as_nan(path):
     model = plain(fit={"evaluate_train": False})
     model.save(path)
     assert math.isnan(mlcore.load(path).history["loss"][0])
+
+
+def test_weights_of_a_model_with_other_features_are_refused(tmp_path):
+    path = tmp_path / "model.h5"
+    Sequential([Dense(2)], seed=1).build(3).save(path)
+    model = Sequential([Dense(2)], seed=1).build(4)
+    with pytest.raises(InputError, match="it takes 3 features, the model 4"):
+        mlcore.checkpoint.load_weights(model, path)
+    assert model.layers[0].input_shape == (4,)

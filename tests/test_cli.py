@@ -534,3 +534,11 @@ def test_data_commands(capsys):
     with np.load("new.npz") as arrays:
         np.testing.assert_array_equal(arrays["x"], samples()[0])
     fails(capsys, ["data", "convert", "ok.h5", "new.npz"], "overwrite")
+
+
+def test_a_schedule_that_cannot_be_leaves_no_folder(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--schedule", "cosine:cycles=5", "--epochs", "2", "--no-plots", "--out", str(out)]
+    assert main(["train", *options]) == 2
+    assert "cannot share 2 epochs among 5 cycles" in capsys.readouterr().err
+    assert not out.exists()

@@ -118,7 +118,7 @@ class TestShapes:
         with pytest.raises(InputError, match="dense_1 already belongs to a model"):
             Sequential([layer])
         again = Dense(3)
-        with pytest.raises(InputError, match="already belongs"):
+        with pytest.raises(InputError, match="stands in the list twice"):
             Sequential([again, again])
 
 
@@ -1039,3 +1039,61 @@ def test_rows_are_judged_by_output_whatever_the_other_rows_hold():
 def test_a_row_of_nan_is_wrong():
     outputs = np.array([[0.0, np.nan], [0.0, 1.0]])
     assert door.count_classes(outputs, np.array([1, 1])) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"schedule": "cosine:cycles=5", "optimizer": "adam"},
+        {"schedule": lambda epoch: -1 if epoch == 1 else 1},
+        {"callbacks": mlcore.callbacks.CSVLogger("/nowhere/a.csv"), "optimizer": "sgd"},
+        {"callbacks": mlcore.callbacks.ModelCheckpoint("/nowhere/a.h5", "loss")},
+    ],
+    ids=["cycles", "function", "log", "checkpoint"],
+)
+def test_what_would_fail_later_is_refused_before_anything_changes(given):
+    model = train(net(), optimizer=Adam(0.01))
+    before = model.parameters.copy(), model.optimizer, model.history, model.progress.config()
+    with pytest.raises(InputError):
+        model.fit(X, Y, epochs=2, verbose=0, **given)
+    assert np.array_equal(model.parameters, before[0])
+    assert model.optimizer is before[1]
+    assert model.history is before[2]
+    assert model.progress.config() == before[3]
+    new = net()
+    with pytest.raises(InputError):
+        new.fit(X, Y, epochs=2, verbose=0, **given)
+    assert not new.built
+
+
+def test_gradients_of_wrong_targets_leave_a_new_model_unbuilt():
+    model = net()
+    with pytest.raises(InputError):
+        model.loss_and_gradients(X, put(Y, 0, 9))
+    assert not model.built
+
+
+def test_an_optimizer_whose_settings_were_changed_gets_the_state_it_needs():
+    optimizer = SGD(0.1)
+    model = train(net(), optimizer=optimizer)
+    optimizer.momentum = 0.9
+    train(model, optimizer=optimizer)
+    assert model.optimizer_state["velocity"].any()
+
+
+def test_noise_behind_the_last_activation_does_not_hide_it():
+    layers = [Dense(CLASSES, "softmax"), Dropout(0.5)]
+    model = net(*layers).build(FEATURES)
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict(X))
+
+
+def test_forgotten_brackets():
+    with pytest.raises(InputError, match=r"takes a list of layers: Sequential\(\[Dense"):
+        Sequential(Dense(3))
+
+
+def test_prints_of_a_model_and_a_plan_are_tables():
+    model = net().build(FEATURES)
+    assert repr(model) == str(model)
+    plan = model.plan(4)
+    assert repr(plan) == str(plan)

@@ -43,14 +43,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> with atomic_write("weights.npz") as temporary:  # doctest: +SKIP
     ...     np.savez(temporary, **weights)
     """
-    target = Path(path).expanduser().resolve()
+    target = require_place(path)
     folder = target.parent
-    if not folder.is_dir():
-        raise MissingFileError(f"cannot write {path}: the folder {folder} does not exist")
-    if target.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder, name a file in it")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write {path}: the folder {folder} is not writable")
     # The suffix stays last because np.savez and matplotlib decide by it.
     temporary = folder / f".{target.stem}-{secrets.token_hex(4)}.tmp{target.suffix}"
     try:
@@ -62,6 +56,27 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(folder)
+
+
+def require_place(path: str | os.PathLike[str]) -> Path:
+    """Return the resolved `path` of a file that can be written, else raise what is wrong.
+
+    Raises
+    ------
+    MissingFileError
+        Its folder does not exist.
+    InputError
+        It is a folder, or its folder is not writable.
+    """
+    target = Path(path).expanduser().resolve()
+    folder = target.parent
+    if not folder.is_dir():
+        raise MissingFileError(f"cannot write {path}: the folder {folder} does not exist")
+    if target.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder, name a file in it")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write {path}: the folder {folder} is not writable")
+    return target
 
 
 @contextlib.contextmanager
