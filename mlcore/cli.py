@@ -34,7 +34,7 @@ class Group(click.Group):
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
-@click.version_option(mlcore.__version__, prog_name="mlcore")
+@click.version_option(package_name="mlcore", prog_name="mlcore")
 def commands() -> None:
     """Train small neural networks on a CPU, from scratch.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlcore.data.dataset import Dataset
+from mlcore.data.targets import one_hot_rows
 from mlcore.kernels.errors import InputError
 
 Judge = Callable[[NDArray[Any], NDArray[np.int64]], float]
@@ -158,8 +159,7 @@ def class_labels(y: ArrayLike, classes: int, where: str = "y") -> NDArray[np.int
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim == 2 and values.shape[1] == classes:
-        ones = values == 1
-        hot = (ones | (values == 0)).all(axis=1) & (ones.sum(axis=1) == 1)
+        hot = one_hot_rows(values)
         if hot.all():
             labels: NDArray[np.int32] = values.argmax(axis=1).astype(np.int32)
             return labels

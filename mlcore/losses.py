@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlcore import door
+from mlcore.data.targets import one_hot
 from mlcore.door import Targets
 from mlcore.kernels.errors import InputError, unknown
 from mlcore.layers import Activation, Dense, Layer
@@ -105,7 +106,7 @@ class SoftmaxCrossEntropy(Loss):
         """Return labels, or soft targets; refuse rows that are not a distribution."""
         labels = door.class_labels(y, outputs)
         if labels is not None:
-            return Targets(labels, lambda z, rows: door.count_classes(z, labels[rows]))
+            return Targets(labels, _judge_of(labels))
         if np.ndim(y) != 2:
             raise InputError(
                 f"y has shape {np.shape(y)}: softmax_cross_entropy takes whole-numbered labels "
@@ -119,8 +120,7 @@ class SoftmaxCrossEntropy(Loss):
                 f"y[{bad[0]}] sums to {sums[bad[0]]:g}: rows of probabilities (one-hot or soft "
                 "targets) must be 0 or more and sum to one"
             )
-        best = soft.argmax(axis=1)
-        return Targets(soft, lambda z, rows: door.count_classes(z, best[rows]))
+        return Targets(soft, _judge_of(soft.argmax(axis=1)))
 
     def arguments(self, plan: Lowering, outputs: Buffer, labelled: bool) -> dict[str, Any]:
         """Return the logits with labels or with targets."""
@@ -152,7 +152,7 @@ class SigmoidCrossEntropy(Loss):
     def targets(self, y: ArrayLike, outputs: int, dtype: np.dtype[Any]) -> Targets:
         """Return rows of numbers from 0 to 1."""
         if outputs > 1 and (labels := _labels_or_none(y, outputs)) is not None:
-            return Targets(_one_hot(labels, outputs, dtype), _judge_of(labels))
+            return _rows_of(labels, outputs, dtype)
         rows = door.as_rows(y, outputs, dtype)
         bad = np.argwhere((rows < 0) | (rows > 1))
         if len(bad):
@@ -176,7 +176,7 @@ class MeanSquaredError(Loss):
     def targets(self, y: ArrayLike, outputs: int, dtype: np.dtype[Any]) -> Targets:
         """Return rows of finite numbers."""
         if outputs > 1 and (labels := _labels_or_none(y, outputs)) is not None:
-            return Targets(_one_hot(labels, outputs, dtype), _judge_of(labels))
+            return _rows_of(labels, outputs, dtype)
         return Targets(door.as_rows(y, outputs, dtype), None)
 
     def arguments(self, plan: Lowering, outputs: Buffer, labelled: bool) -> dict[str, Any]:
@@ -192,13 +192,12 @@ def _labels_or_none(y: ArrayLike, outputs: int) -> NDArray[np.int32] | None:
     return door.class_labels(values, outputs)
 
 
-def _one_hot(labels: NDArray[np.int32], outputs: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    rows = np.zeros((len(labels), outputs), dtype)
-    rows[np.arange(len(labels)), labels] = 1
-    return rows
+def _rows_of(labels: NDArray[np.int32], outputs: int, dtype: np.dtype[Any]) -> Targets:
+    """Return labels as one-hot rows, which are judged as the labels they were."""
+    return Targets(one_hot(labels, outputs, where="y").astype(dtype), _judge_of(labels))
 
 
-def _judge_of(labels: NDArray[np.int32]) -> door.Judge:
+def _judge_of(labels: NDArray[Any]) -> door.Judge:
     return lambda z, rows: door.count_classes(z, labels[rows])
 
 

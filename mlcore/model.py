@@ -6,6 +6,7 @@ import copy
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +241,19 @@ class Sequential:
         self._attach()
         return self
 
+    @contextmanager
+    def _built_for(self, inputs: Inputs) -> Iterator[None]:
+        """Build the model for `inputs` if need be, and undo that where the body refuses them."""
+        built_here = not self.built
+        try:
+            if built_here:
+                self.build(inputs.array.shape[1])
+            yield
+        except InputError:
+            if built_here:
+                self._unbuild()
+            raise
+
     def _unbuild(self) -> None:
         """Forget a shape that was taken from data which turned out to be wrong."""
         self.features, self.places, self._parameters = 0, {}, None
@@ -374,10 +388,7 @@ class Sequential:
         told = collect(callbacks, verbose)
         inputs, raw = self._inputs_and_targets(x, y)
         inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
-        built_here = not self.built
-        try:
-            if built_here:
-                self.build(inputs.array.shape[1])
+        with self._built_for(inputs):
             chosen_loss.absorbs(self.layers)
             targets = chosen_loss.targets(raw, self.outputs, self.dtype)
             validation = None
@@ -387,10 +398,6 @@ class Sequential:
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
-        except InputError:
-            if built_here:
-                self._unbuild()
-            raise
         return trainer.run()
 
     def evaluate(
@@ -517,16 +524,9 @@ class Sequential:
         """
         inputs, raw = self._inputs_and_targets(x, y)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        built_here = not self.built
-        try:
-            if built_here:
-                self.build(inputs.array.shape[1])
+        with self._built_for(inputs):
             chosen.absorbs(self.layers)
             targets = chosen.targets(raw, self.outputs, self.dtype)
-        except InputError:
-            if built_here:
-                self._unbuild()
-            raise
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,

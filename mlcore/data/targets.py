@@ -89,8 +89,14 @@ def as_targets(values: NDArray[Any], *, where: str) -> NDArray[Any]:
 
 def is_one_hot(values: NDArray[Any]) -> bool:
     """Tell whether every row of `values` (n, k) is zero but for exactly one 1."""
+    return bool(one_hot_rows(values).all())
+
+
+def one_hot_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell of each row of `values` (n, k) whether it is zero but for exactly one 1."""
     ones = values == 1
-    return bool(np.all(ones | (values == 0)) and np.all(np.count_nonzero(ones, axis=1) == 1))
+    good: NDArray[np.bool_] = (ones | (values == 0)).all(axis=1) & (ones.sum(axis=1) == 1)
+    return good
 
 
 def one_hot(labels: NDArray[np.int32], classes: int, *, where: str) -> NDArray[np.uint8]:
