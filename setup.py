@@ -1,4 +1,4 @@
-"""The compiled extension and its compiler flags; everything else is in pyproject.toml."""
+"""The compiled extensions and their compiler flags; everything else is in pyproject.toml."""
 
 import platform
 import sys
@@ -8,18 +8,34 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+FOLDER = Path("kernels/native")
 FLAGS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+
+# What the levels x86-64-v2, v3 and v4 mean, in words that older compilers know too. The first is
+# the oldest processor that a portable wheel promises to run on; better ones are chosen at import.
+V2 = ["-msse4.2", "-mpopcnt", "-mcx16"]
+V3 = [*V2, "-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mmovbe"]
+V4 = [*V3, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl"))]
 if platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32":
-    # What x86-64-v2 means, in words that older compilers know too: the oldest processor that a
-    # portable wheel promises to run on.
-    FLAGS += ["-msse4.2", "-mpopcnt", "-mcx16"]
+    MODULES = {
+        "_engine": V2,
+        "_baseline": V2,
+        "_avx2": V3,
+        "_avx512": [*V4, "-mprefer-vector-width=512"],
+    }
+elif platform.machine() in ("aarch64", "arm64"):
+    MODULES = {"_engine": [], "_neon": []}
+else:
+    MODULES = {"_engine": [], "_baseline": []}
 
 
 class BuildOrExplain(build_ext):
     """Let the install go on without a compiler, and keep the reason for `mlcore info`."""
 
     def build_extension(self, extension):
-        report = Path(self.get_ext_fullpath(extension.name)).with_name("build_failure.txt")
+        module = extension.name.rpartition(".")[2]
+        built = Path(self.get_ext_fullpath(extension.name))
+        report = built.with_name(f"{module}.failure.txt")
         report.unlink(missing_ok=True)
         try:
             super().build_extension(extension)
@@ -38,12 +54,13 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                "mlcore.kernels.native._kernels",
-                ["kernels/native/_kernels.pyx"],
-                depends=[str(path) for path in Path("kernels/native").glob("*.p*")],
-                extra_compile_args=FLAGS,
+                f"mlcore.kernels.native.{module}",
+                [str(FOLDER / f"{module}.pyx")],
+                depends=[str(path) for kind in ("*.pxi", "*.h") for path in FOLDER.glob(kind)],
+                extra_compile_args=[*FLAGS, *flags],
                 optional=True,
             )
+            for module, flags in MODULES.items()
         ],
         language_level=3,
     ),

@@ -17,21 +17,38 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from mlcore.kernels import native, threads
 from mlcore.kernels.errors import InputError, unknown
 from mlcore.kernels.table import ACTIVATIONS, KINDS, TABLE, Activation, Array, Dims, Row, match
 
-__all__ = ["ACTIVATIONS", "TABLE", "Activation", "Backend", "Row", "Status", "get", "status"]
+__all__ = [
+    "ACTIVATIONS",
+    "TABLE",
+    "Activation",
+    "Backend",
+    "Row",
+    "Status",
+    "get",
+    "is_native",
+    "status",
+    "threads",
+]
 
 Kernel = Callable[..., None]
 
-# In order of preference; each module is imported when it is first asked for.
-BACKENDS: dict[str, str] = {
-    "native": "mlcore.kernels.native._kernels",
-    "numpy": "mlcore.kernels.reference",
+# In order of preference; each module is imported when it is first asked for. "native" is the best
+# instruction set that this processor has; each of them is also there under its own name.
+BACKENDS: dict[str, Callable[[], ModuleType]] = {
+    "native": native.kernels,
+    "numba": partial(importlib.import_module, "mlcore.kernels.numba_"),
+    "numpy": partial(importlib.import_module, "mlcore.kernels.reference"),
+    **{f"native-{name}": partial(native.load, name) for name in native.INSTRUCTION_SETS},
 }
 
 # The values that an index may take are bounded by a dimension of the same call.
@@ -47,13 +64,16 @@ class Backend:
     Attributes
     ----------
     name : str
-        "native" or "numpy".
+        "native", "numba", "numpy", or an instruction set such as "native-avx2".
     kernels : dict of str to callable
         One function for every row of the table, with the row's signature. They check nothing.
+    module : module
+        Where they are.
     """
 
     name: str
     kernels: dict[str, Kernel]
+    module: ModuleType
 
     def call(self, operation: str, **arguments: Any) -> None:
         """Check the arguments against the operation's row, convert them, and run the kernel.
@@ -159,26 +179,34 @@ class Status:
     reason: str
 
 
+def is_native(name: str | None) -> bool:
+    """Tell whether a backend's name stands for compiled kernels."""
+    return name is not None and (name == "native" or name.startswith("native-"))
+
+
 _loaded: dict[str, Backend] = {}
 
 
 def _load(name: str) -> Backend:
     if name not in _loaded:
-        module = importlib.import_module(BACKENDS[name])
-        _loaded[name] = Backend(name, {row: getattr(module, row) for row in TABLE})
+        module = BACKENDS[name]()
+        _loaded[name] = Backend(name, {row: getattr(module, row) for row in TABLE}, module)
     return _loaded[name]
 
 
+def _why_missing(name: str) -> str | None:
+    """Load a backend; return None, or where it cannot be loaded the reason."""
+    try:
+        _load(name)
+    except ImportError as error:
+        return str(error)
+    return None
+
+
 def status() -> list[Status]:
-    """Return what there is of every backend, in order of preference."""
-    found = []
-    for name in BACKENDS:
-        try:
-            _load(name)
-            found.append(Status(name, True, ""))
-        except ImportError as error:
-            found.append(Status(name, False, str(error)))
-    return found
+    """Return what there is of every backend, in order of preference. It imports them all."""
+    reasons = {name: _why_missing(name) for name in BACKENDS}
+    return [Status(name, reason is None, reason or "") for name, reason in reasons.items()]
 
 
 def get(name: str | None = None) -> Backend:
@@ -187,8 +215,8 @@ def get(name: str | None = None) -> Backend:
     Parameters
     ----------
     name : str, optional
-        "native" or "numpy". By default the environment variable ``MLCORE_BACKEND``, else the
-        first one that is there.
+        "native", "numba" or "numpy". By default the environment variable ``MLCORE_BACKEND``,
+        else the first one that is there; those after it are not imported.
 
     Raises
     ------
@@ -197,7 +225,7 @@ def get(name: str | None = None) -> Backend:
     """
     chosen = name or os.environ.get("MLCORE_BACKEND")
     if not chosen:
-        chosen = next(entry.name for entry in status() if entry.available)
+        chosen = next(name for name in BACKENDS if _why_missing(name) is None)
     if chosen not in BACKENDS:
         raise unknown("backend", chosen, BACKENDS)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from numbers import Real
@@ -38,6 +37,8 @@ def is_number(value: object) -> bool:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of `known`, or an empty string."""
+    import difflib
+
     by_fold = {candidate.casefold(): candidate for candidate in known}
     matches = difflib.get_close_matches(str(name).casefold(), by_fold, n=1, cutoff=0.5)
     return f" Did you mean {by_fold[matches[0]]!r}?" if matches else ""

@@ -8,7 +8,7 @@ given. NaN goes through every operation as NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,38 @@ def linear_backward(
         dz.sum(axis=0, out=db)
     if dx is not None:
         np.matmul(dz, w.T, out=dx)
+
+
+def _panels(panels: Real, depth: int, columns: int, lanes: int) -> Iterator[tuple[slice, Real]]:
+    """Yield the columns that each panel holds, and the panel, (depth + 1, its width)."""
+    offset = 0
+    for first in range(0, columns, 2 * lanes):
+        held = slice(first, min(columns, first + 2 * lanes))
+        width = lanes if held.stop - first <= lanes else 2 * lanes
+        size = (depth + 1) * width
+        yield held, panels[offset : offset + size].reshape(depth + 1, width)
+        offset += size
+
+
+def pack_panels(w: Real, b: Real | None, lanes: int, panels: Real) -> None:
+    """Lay out w (K, N) and b (N,) in panels of two vectors of `lanes` columns.
+
+    A panel is [K + 1][width]: its columns of w, and of b as the last row. The last panel is one
+    vector wide where that is enough. Padding, and what is left of `panels` (M,), is zero.
+    """
+    panels[...] = 0
+    for held, panel in _panels(panels, *w.shape, lanes):
+        panel[:-1, : held.stop - held.start] = w[:, held]
+        if b is not None:
+            panel[-1, : held.stop - held.start] = b[held]
+
+
+def unpack_panels(panels: Real, lanes: int, w: Real, b: Real | None) -> None:
+    """Write what `pack_panels` laid out back to w (K, N) and, where it is wanted, b (N,)."""
+    for held, panel in _panels(panels, *w.shape, lanes):
+        w[:, held] = panel[:-1, : held.stop - held.start]
+        if b is not None:
+            b[held] = panel[-1, : held.stop - held.start]
 
 
 def softmax_cross_entropy(

@@ -325,6 +325,12 @@ DENSE_BENCH = sizes(
     "B K N", (50, 784, 512), (50, 512, 64), (64, 500, 250), (100, 300, 300), (32, 16, 16),
     (1, 784, 128),
 )  # fmt: skip
+PANEL_CASES: tuple[Case, ...] = (
+    {"lanes": 16}, {"lanes": 8}, {"lanes": 4}, {"lanes": 2}, {"lanes": 8, "b": "absent"},
+)  # fmt: skip
+# M leaves room for the widest lanes.
+PANEL_SIZES = sizes("K N M", (1, 1, 32), (0, 3, 16), (5, 7, 100), (3, 33, 192), (9, 64, 650))
+PANEL_BENCH = sizes("K N M", (784, 512, 401_920))
 PLANE_SIZES = sizes("B N", (0, 3), (1, 1), (2, 1), (5, 7), (13, 129), (4, 64), (3, 257))
 PLANE_BENCH = sizes("B N", (50, 512), (100, 10), (1000, 64))
 FLAT_SIZES = sizes("P", (0,), (1,), (7,), (64,), (1009,))
@@ -387,6 +393,36 @@ ROWS: tuple[Row, ...] = (
         ),
         inputs=stored_activation,
         gradient=Gradient("linear", "out", {"x": "dx", "w": "dw", "b": "db"}, upstream="grad"),
+    ),
+    Row(
+        "pack_panels",
+        "dense",
+        "panels = w and b in panels of two vectors of `lanes` columns, [K + 1][width] each",
+        {
+            "w": real("K", "N"),
+            "b": real("N", optional=True),
+            "lanes": None,
+            "panels": out("M"),
+        },
+        cases=PANEL_CASES,
+        sizes=PANEL_SIZES,
+        bench=PANEL_BENCH,
+        eps=lambda dims: 0,
+    ),
+    Row(
+        "unpack_panels",
+        "dense",
+        "w, b = what pack_panels laid out",
+        {
+            "panels": real("M"),
+            "lanes": None,
+            "w": out("K", "N"),
+            "b": out("N", optional=True),
+        },
+        cases=PANEL_CASES,
+        sizes=PANEL_SIZES,
+        bench=PANEL_BENCH,
+        eps=lambda dims: 0,
     ),
     Row(
         "activation",

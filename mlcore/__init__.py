@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
-try:
-    import mlcore.kernels  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "mlcore.kernels":
-        raise
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if find_spec("mlcore.kernels") is None:
     raise ImportError(
         "this is the source checkout of mlcore, which has no kernels in it: start Python from "
         "another folder to use an installed mlcore, or run `pip install -e .` to use the checkout"
-    ) from None
+    )
 
-from mlcore import callbacks, data, initializers, layers, losses, metrics, optimizers, schedules
-from mlcore.checkpoint import load
-from mlcore.data.dataset import Dataset
-from mlcore.executor import NonFiniteLossError
-from mlcore.history import History
-from mlcore.kernels.errors import InputError
-from mlcore.layers import Activation, Dense, Dropout, GaussianNoise
-from mlcore.model import Sequential
-from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+if TYPE_CHECKING:
+    from mlcore import (
+        callbacks,
+        data,
+        initializers,
+        kernels,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+    )
+    from mlcore.checkpoint import load
+    from mlcore.data.dataset import Dataset
+    from mlcore.executor import NonFiniteLossError
+    from mlcore.history import History
+    from mlcore.kernels.errors import InputError
+    from mlcore.kernels.threads import get_num_threads, set_num_threads
+    from mlcore.layers import Activation, Dense, Dropout, GaussianNoise
+    from mlcore.model import Sequential
+    from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+    from mlcore.version import __version__
+else:
+    from mlcore.lazy import attach
+
+    __getattr__, __dir__ = attach(
+        __name__,
+        names={
+            "checkpoint": ["load"],
+            "data.dataset": ["Dataset"],
+            "executor": ["NonFiniteLossError"],
+            "history": ["History"],
+            "kernels.errors": ["InputError"],
+            "kernels.threads": ["get_num_threads", "set_num_threads"],
+            "layers": ["Activation", "Dense", "Dropout", "GaussianNoise"],
+            "model": ["Sequential"],
+            "optimizers": ["SGD", "Adam", "AdamW", "RMSprop"],
+            "version": ["__version__"],
+        },
+        modules=[
+            "callbacks",
+            "data",
+            "initializers",
+            "kernels",
+            "layers",
+            "losses",
+            "metrics",
+            "optimizers",
+            "schedules",
+        ],
+    )
 
 __all__ = [
     "SGD",
@@ -39,20 +80,14 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "get_num_threads",
     "initializers",
+    "kernels",
     "layers",
     "load",
     "losses",
     "metrics",
     "optimizers",
     "schedules",
+    "set_num_threads",
 ]
-
-
-def __getattr__(name: str) -> str:
-    """Look the version up when it is asked for: the look-up costs a third of NumPy's import."""
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("mlcore")
-    raise AttributeError(f"module 'mlcore' has no attribute {name!r}")

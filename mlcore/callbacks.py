@@ -30,7 +30,15 @@ class Callback:
 
     `model` is the model that trains; setting ``model.stop_training = True`` ends the run after
     the epoch. `epoch` counts from 0, as in Keras; `logs` holds the columns of `History`.
+
+    Attributes
+    ----------
+    progress_needs_parameters : bool
+        Whether `on_progress` looks at the model's parameters. Where it looks only at `logs`,
+        False saves copying them out of the engine each time.
     """
+
+    progress_needs_parameters: ClassVar[bool] = True
 
     def check(self, columns: set[str]) -> None:
         """Raise InputError where the run will not measure what this callback needs."""
@@ -281,6 +289,8 @@ class ProgressBar(Callback):
         "speed": "{:,.0f}/s ",
     }
     SECONDS_BETWEEN_DRAWINGS = 0.05
+
+    progress_needs_parameters: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.bar: Any = None

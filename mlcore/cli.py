@@ -75,8 +75,8 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
      "validation part. [1/6]"),
     ("--seed", "INT", "Of weights, noise, dropout and shuffling. [0]"),
     ("--dtype", "NAME", "float32 or float64. [float32]"),
-    ("--backend", "NAME", "native or numpy. [the first one there]"),
-    ("--threads", "INT", "Threads of NumPy's BLAS; needs threadpoolctl. [its own setting]"),
+    ("--backend", "NAME", "native, numba or numpy. [the first one there]"),
+    ("--threads", "INT", "Threads of the engine; with numpy, of its BLAS. [all processors]"),
 )  # fmt: skip
 @click.option("--out", metavar="DIR", help="Run folder, new or empty. [runs/DATA-TIME]")
 @click.option(
@@ -190,6 +190,55 @@ def info() -> None:
     width = max(map(len, lines))
     for name, text in lines.items():
         click.echo(f"{name:<{width}}  {text}")
+
+
+@commands.command(short_help="Measure the kernels beside this machine's limits.")
+@_options(
+    ("--kernel", "NAME,...", "Rows of the kernel table: linear, adam, ... [all]"),
+    ("--backend", "NAME,...", "As in `mlcore info`. [native, numba and numpy, as far as there]"),
+    ("--dtype", "NAME,...", "float32 or float64. [both]"),
+    ("--seconds", "NUMBER", "To time each row. [0.05]"),
+    ("--against", "NAME,...", "torch or jax, for the kernels that they have. [none]"),
+    ("--plot", "FILE.png", "Draw the roofline plot; needs matplotlib."),
+    ("--json", "FILE", "Write the raw figures and the machine's description."),
+)  # fmt: skip
+def bench(
+    kernel: str | None,
+    backend: str | None,
+    dtype: str | None,
+    seconds: float | None,
+    against: str | None,
+    plot: str | None,
+    json: str | None,
+) -> int:
+    """Measure every kernel on one core: time, GFLOP/s or GB/s, share of the machine's peak.
+
+    Each kernel is first held against the NumPy reference on random inputs. One that gives wrong
+    results is named and not timed, and the exit code is 1. The others take turns with the
+    reference; "~" marks times that the machine disturbed.
+
+    A kernel named by --kernel is measured with every activation that it has.
+    """
+    from mlcore.bench import check_targets, run
+
+    def listed(text: str | None) -> list[str] | None:
+        return None if text is None else [name.strip() for name in text.split(",")]
+
+    check_targets(plot, json)
+    result = run(
+        listed(kernel),
+        listed(backend),
+        listed(dtype),
+        seconds=0.05 if seconds is None else seconds,
+        against=listed(against),
+        progress=True,
+    )
+    click.echo(str(result))
+    if json is not None:
+        result.to_json(json)
+    if plot is not None:
+        result.plot(plot)
+    return FAILED if result.failures else 0
 
 
 @commands.group(cls=Group)

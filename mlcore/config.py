@@ -60,7 +60,8 @@ class RunConfig:
     backend : str or None
         None takes ``MLCORE_BACKEND``, else the first one that is there.
     threads : int or None
-        Threads of NumPy's BLAS; None leaves them as they are.
+        Threads of the native engine, or with the numpy backend of its BLAS; None leaves them as
+        they are.
     """
 
     data: str = "mnist-sample"

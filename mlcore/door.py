@@ -40,18 +40,33 @@ class Targets:
     ----------
     array : ndarray
         int32 labels (n,), or numbers (n, outputs) of the model's dtype.
-    judge : callable or None
-        ``judge(outputs, rows)`` counts the right answers of a batch; None where there is no
-        right or wrong, as in regression.
+    classes : ndarray or None
+        The int32 labels (n,) that a row's largest output must stand at to be right.
+    sides : bool
+        Whether an output is right that is above zero where its target is above one half.
     """
 
     array: NDArray[Any]
-    judge: Judge | None
+    classes: NDArray[np.int32] | None = None
+    sides: bool = False
 
     @property
     def labelled(self) -> bool:
         """Whether these are class labels."""
         return self.array.ndim == 1
+
+    @property
+    def judge(self) -> Judge | None:
+        """``judge(outputs, rows)``, which counts the right answers of a batch.
+
+        None where there is no right or wrong, as in regression.
+        """
+        if self.classes is not None:
+            classes = self.classes
+            return lambda z, rows: count_classes(z, classes[rows])
+        if self.sides:
+            return lambda z, rows: float(((z > 0) == (self.array[rows] > 0.5)).mean(axis=1).sum())
+        return None
 
     def __len__(self) -> int:
         return len(self.array)

@@ -150,6 +150,9 @@ class PythonExecutor:
                     self._call(operation, views)
         return totals
 
+    def sync(self) -> None:
+        """Bring the flat vectors up to date; here they always are."""
+
     def _bind(self, rows: Index) -> Views:
         if len(rows) not in self._views:
             views = self.plan.bind(self.vectors, self.arena, len(rows))

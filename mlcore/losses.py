@@ -106,7 +106,7 @@ class SoftmaxCrossEntropy(Loss):
         """Return labels, or soft targets; refuse rows that are not a distribution."""
         labels = door.class_labels(y, outputs)
         if labels is not None:
-            return Targets(labels, _judge_of(labels))
+            return Targets(labels, labels)
         if np.ndim(y) != 2:
             raise InputError(
                 f"y has shape {np.shape(y)}: softmax_cross_entropy takes whole-numbered labels "
@@ -120,7 +120,7 @@ class SoftmaxCrossEntropy(Loss):
                 f"y[{bad[0]}] sums to {sums[bad[0]]:g}: rows of probabilities (one-hot or soft "
                 "targets) must be 0 or more and sum to one"
             )
-        return Targets(soft, _judge_of(soft.argmax(axis=1)))
+        return Targets(soft, soft.argmax(axis=1).astype(np.int32))
 
     def arguments(self, plan: Lowering, outputs: Buffer, labelled: bool) -> dict[str, Any]:
         """Return the logits with labels or with targets."""
@@ -161,8 +161,7 @@ class SigmoidCrossEntropy(Loss):
                 f"y has {rows[tuple(place)]:g} at {place}: sigmoid_cross_entropy takes targets "
                 "from 0 to 1"
             )
-        sides = rows > 0.5
-        return Targets(rows, lambda z, at: float(((z > 0) == sides[at]).mean(axis=1).sum()))
+        return Targets(rows, sides=True)
 
 
 class MeanSquaredError(Loss):
@@ -177,7 +176,7 @@ class MeanSquaredError(Loss):
         """Return rows of finite numbers."""
         if outputs > 1 and (labels := _labels_or_none(y, outputs)) is not None:
             return _rows_of(labels, outputs, dtype)
-        return Targets(door.as_rows(y, outputs, dtype), None)
+        return Targets(door.as_rows(y, outputs, dtype))
 
     def arguments(self, plan: Lowering, outputs: Buffer, labelled: bool) -> dict[str, Any]:
         """Return the outputs and the targets."""
@@ -194,11 +193,7 @@ def _labels_or_none(y: ArrayLike, outputs: int) -> NDArray[np.int32] | None:
 
 def _rows_of(labels: NDArray[np.int32], outputs: int, dtype: np.dtype[Any]) -> Targets:
     """Return labels as one-hot rows, which are judged as the labels they were."""
-    return Targets(one_hot(labels, outputs, where="y").astype(dtype), _judge_of(labels))
-
-
-def _judge_of(labels: NDArray[Any]) -> door.Judge:
-    return lambda z, rows: door.count_classes(z, labels[rows])
+    return Targets(one_hot(labels, outputs, where="y").astype(dtype), labels)
 
 
 LOSSES: dict[str, type[Loss]] = {

@@ -17,6 +17,7 @@ from mlcore import door, kernels, losses, optimizers, schedules
 from mlcore.callbacks import collect
 from mlcore.data.dataset import Dataset
 from mlcore.door import Inputs
+from mlcore.engine import executor_for
 from mlcore.executor import PythonExecutor
 from mlcore.initializers import FIRST_STREAM, Draws
 from mlcore.kernels.errors import InputError, is_number, unknown
@@ -27,10 +28,10 @@ from mlcore.optimizers import Optimizer
 from mlcore.plan import Plan, aligned_zeros, lower, table
 from mlcore.trainer import (
     EVALUATION_BATCH,
+    Evaluation,
     Progress,
     Trainer,
     Training,
-    evaluate_in_batches,
 )
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Sequential:
         random if not given.
     dtype : {"float32", "float64"}
     backend : str, optional
-        "native" or "numpy"; by default the environment variable ``MLCORE_BACKEND``, else the
-        first one that is there.
+        "native", "numba" or "numpy"; by default the environment variable ``MLCORE_BACKEND``, else
+        the first one that is there.
 
     Attributes
     ----------
@@ -426,8 +427,8 @@ class Sequential:
         inputs, raw = self._inputs_and_targets(x, y)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
         targets = chosen.targets(raw, self.outputs, self.dtype)
-        size = min(check_size(batch_size, "batch_size"), len(inputs))
-        totals = evaluate_in_batches(self, chosen, inputs, targets, size)
+        size = check_size(batch_size, "batch_size")
+        totals = Evaluation(self, chosen, inputs, targets, size).run()
         measured = {"loss": totals.loss / totals.samples}
         if targets.judge is not None:
             measured["accuracy"] = totals.correct / totals.samples
@@ -445,7 +446,7 @@ class Sequential:
         inputs = door.as_inputs(x, features=self.features, dtype=self.dtype)
         size = min(check_size(batch_size, "batch_size"), len(inputs))
         plan = lower(self, batch_size=size, source_dtype=inputs.array.dtype)
-        executor = PythonExecutor(
+        executor = executor_for(
             plan, {"parameters": self.parameters}, inputs.array, scale=inputs.scale
         )
         outputs = np.empty((len(inputs), self.outputs), self.dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -11,6 +10,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore import callbacks, door, losses, schedules
+from mlcore import callbacks, door, kernels, losses, schedules
 from mlcore.config import RunConfig
 from mlcore.data import Dataset, Splits, load, split
 from mlcore.data.files import atomic_write
@@ -210,7 +211,7 @@ def _prepare(
         _write_text(folder / "config.toml", config.to_toml())
     except (OSError, InputError) as error:
         for place in made:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 place.rmdir()
         if isinstance(error, InputError):
             raise
@@ -341,16 +342,21 @@ def _require_matplotlib() -> None:
         ) from None
 
 
-def _threads(config: RunConfig) -> Any:
-    """Return the context in which NumPy's BLAS uses the threads asked for."""
+@contextmanager
+def _threads(config: RunConfig) -> Iterator[None]:
+    """Let the run use the threads asked for: of the native engine, or else of NumPy's BLAS."""
     if config.threads is None:
-        return contextlib.nullcontext()
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        raise MissingExtraError(
-            '--threads needs threadpoolctl: pip install "mlcore[threads]", or leave it out'
-        ) from None
-    if config.backend == "native" and config.threads > 1:
-        print("note: the native kernels of this version use one thread", file=sys.stderr)
-    return threadpool_limits(config.threads)
+        yield
+    elif kernels.is_native(config.backend):
+        with kernels.threads.limited(config.threads):
+            yield
+    else:
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            raise MissingExtraError(
+                f"--threads with the {config.backend} backend needs threadpoolctl: "
+                'pip install "mlcore[threads]", or leave it out'
+            ) from None
+        with threadpool_limits(config.threads):
+            yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 import mlcore
 from mlcore import kernels
+from mlcore.kernels import threads
 from mlcore.kernels.errors import InputError
 
 # What decides how fast small networks train, on x86 and on Arm.
@@ -37,8 +37,8 @@ def report() -> dict[str, str]:
         lines[f"backend {entry.name}"] = state
     lines["processor"] = _processor()
     lines["features"] = " ".join(_features()) or "unknown"
-    lines["processors usable"] = str(_usable_processors())
-    lines["threads"] = f"native kernels 1, NumPy's BLAS {_blas_threads()}"
+    lines["processors usable"] = str(threads.usable_processors())
+    lines["threads"] = f"native engine {_engine_threads()}, NumPy's BLAS {_blas_threads()}"
     return lines
 
 
@@ -46,6 +46,14 @@ def _blas() -> str:
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+def _engine_threads() -> str:
+    try:
+        found = threads.chosen()
+    except InputError as error:
+        return f"unknown ({error})"
+    return f"{found.number} ({found.source})"
 
 
 def _blas_threads() -> str:
@@ -77,9 +85,3 @@ def _features() -> list[str]:
     known = _cpuinfo()
     flags = set((known.get("flags") or known.get("Features") or "").split())
     return [name for name in FEATURES if name in flags]
-
-
-def _usable_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

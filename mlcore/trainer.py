@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mlcore import callbacks as hooks
 from mlcore.door import Inputs, Targets
-from mlcore.executor import NonFiniteLossError, PythonExecutor, Totals
+from mlcore.engine import Executor, executor_for
+from mlcore.executor import NonFiniteLossError, Totals
 from mlcore.history import History
 from mlcore.kernels.errors import InputError
 from mlcore.losses import Loss
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 EVALUATION_BATCH = 256
 # Ctrl-C, progress and callbacks are served this often.
 SECONDS_BETWEEN_LOOKS = 0.05
+# An evaluation looks for Ctrl-C after so much work.
+FLOPS_BETWEEN_LOOKS = 5e8
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,8 @@ class Trainer:
         model, settings = self.model, self.settings
         progress, history = model.progress, self._begin()
         executor = self._executor()
-        with Interrupts() as interrupts, self._telling_of_exceptions():
+        evaluations = self._evaluations()
+        with Interrupts() as interrupts, self._telling_of_exceptions(executor):
             self._tell("on_train_begin")
             for epoch in range(progress.epoch, settings.epochs):
                 rate = self.optimizer.learning_rate * self.factors[epoch]
@@ -235,12 +239,12 @@ class Trainer:
                 try:
                     self._train_epoch(executor, rate, interrupts)
                     samples += progress.totals.samples
+                    executor.sync()
                     seconds = time.perf_counter() - began
                     record = {
                         "epoch": float(epoch + 1),
                         **self._measured(progress.totals, "running_", self.targets),
-                        **self._evaluated("", self._train_data(), interrupts),
-                        **self._evaluated("val_", self.validation, interrupts),
+                        **self._evaluated(evaluations, interrupts),
                         "learning_rate": rate,
                         "seconds": seconds,
                         "samples_per_second": _rate(samples, seconds),
@@ -279,7 +283,7 @@ class Trainer:
         model.history = history
         return history
 
-    def _executor(self) -> PythonExecutor:
+    def _executor(self) -> Executor:
         model = self.model
         plan = lower(
             model, batch_size=self.batch_size, loss=self.loss, optimizer=self.optimizer, noise=True,
@@ -290,13 +294,28 @@ class Trainer:
             "gradients": aligned_zeros(model.parameters.size, model.dtype),
             **model.optimizer_state,
         }
-        return PythonExecutor(
+        return executor_for(
             plan, vectors, self.inputs.array, self.targets,
             scale=self.inputs.scale, seed=self.settings.seed, guard=self.guard,
         )  # fmt: skip
 
-    def _train_epoch(self, executor: PythonExecutor, rate: float, interrupts: Interrupts) -> None:
+    def _evaluations(self) -> dict[str, Evaluation]:
+        """Return what is measured after each epoch, by the prefix of its columns."""
+        data = {"": (self.inputs, self.targets)} if self.settings.evaluate_train else {}
+        if self.validation is not None:
+            data["val_"] = self.validation
+        return {
+            prefix: Evaluation(self.model, self.loss, *pair, EVALUATION_BATCH)
+            for prefix, pair in data.items()
+        }
+
+    def _train_epoch(self, executor: Executor, rate: float, interrupts: Interrupts) -> None:
         progress = self.model.progress
+        looked_at = any(
+            type(callback).on_progress is not hooks.Callback.on_progress
+            and callback.progress_needs_parameters
+            for callback in self.callbacks
+        )
         began, before = time.perf_counter(), progress.totals.samples
         if self.settings.shuffle:
             self.model.backend.call(
@@ -321,6 +340,8 @@ class Trainer:
                 "learning_rate": rate,
                 "samples_per_second": _rate(progress.totals.samples - before, now - began),
             }
+            if looked_at:
+                executor.sync()
             self._tell("on_progress", progress.step / self.steps, logs)
 
     def _check_epoch(self, record: dict[str, float]) -> None:
@@ -342,17 +363,14 @@ class Trainer:
         wanted = SECONDS_BETWEEN_LOOKS / max(seconds / steps, 1e-9)
         self.chunk = int(min(max(1.0, wanted), 2.0 * self.chunk))
 
-    def _train_data(self) -> tuple[Inputs, Targets] | None:
-        return (self.inputs, self.targets) if self.settings.evaluate_train else None
-
     def _evaluated(
-        self, prefix: str, data: tuple[Inputs, Targets] | None, interrupts: Interrupts
+        self, evaluations: dict[str, Evaluation], interrupts: Interrupts
     ) -> dict[str, float]:
-        if data is None:
-            return {}
-        size = min(EVALUATION_BATCH, len(data[0]))
-        totals = evaluate_in_batches(self.model, self.loss, *data, size, interrupts)
-        return self._measured(totals, prefix, data[1])
+        measured: dict[str, float] = {}
+        for prefix, evaluation in evaluations.items():
+            totals = evaluation.run(interrupts)
+            measured |= self._measured(totals, prefix, evaluation.targets)
+        return measured
 
     def _measured(self, totals: Totals, prefix: str, targets: Targets) -> dict[str, float]:
         measured = {f"{prefix}loss": totals.loss / max(1, totals.samples)}
@@ -369,10 +387,11 @@ class Trainer:
         self._tell("on_non_finite", epoch, error)
 
     @contextmanager
-    def _telling_of_exceptions(self) -> Iterator[None]:
+    def _telling_of_exceptions(self, executor: Executor) -> Iterator[None]:
         try:
             yield
         except BaseException:
+            executor.sync()
             self._tell("on_exception")
             raise
 
@@ -385,26 +404,41 @@ def _rate(samples: int, seconds: float) -> float:
     return samples / seconds if seconds > 0 else math.inf
 
 
-def evaluate_in_batches(
-    model: Sequential,
-    loss: Loss,
-    inputs: Inputs,
-    targets: Targets,
-    batch_size: int,
-    interrupts: Interrupts | None = None,
-) -> Totals:
-    """Return loss, right answers and samples of a pass without noise and without updates."""
-    plan = lower(
-        model, batch_size=batch_size, loss=loss,
-        source_dtype=inputs.array.dtype, labelled=targets.labelled,
-    )  # fmt: skip
-    executor = PythonExecutor(
-        plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale
-    )
-    order = np.arange(len(inputs))
-    totals = Totals()
-    for step in range(-(-len(inputs) // batch_size)):
-        if interrupts is not None:
-            interrupts.check()
-        executor.run(order, step, step + 1, totals=totals)
-    return totals
+class Evaluation:
+    """A pass over data without noise and without updates, to be made again and again.
+
+    Parameters
+    ----------
+    model : Sequential
+        Built; each run takes its parameters as they are then.
+    loss : Loss
+    inputs, targets : Inputs, Targets
+    batch_size : int
+    """
+
+    def __init__(
+        self, model: Sequential, loss: Loss, inputs: Inputs, targets: Targets, batch_size: int
+    ) -> None:
+        self.targets = targets
+        self.batch_size = min(batch_size, len(inputs))
+        self.order: NDArray[np.int64] = np.arange(len(inputs))
+        plan = lower(
+            model, batch_size=self.batch_size, loss=loss,
+            source_dtype=inputs.array.dtype, labelled=targets.labelled,
+        )  # fmt: skip
+        self.executor = executor_for(
+            plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale
+        )
+        self.chunk = max(1, int(FLOPS_BETWEEN_LOOKS / max(plan.flops, 1.0)))
+
+    def run(self, interrupts: Interrupts | None = None) -> Totals:
+        """Return the sums of loss, right answers and samples."""
+        totals = Totals()
+        steps = -(-len(self.order) // self.batch_size)
+        self.executor.sync()
+        for step in range(0, steps, self.chunk):
+            if interrupts is not None:
+                interrupts.check()
+            last = min(step + self.chunk, steps)
+            self.executor.run(self.order, step, last, totals=totals)
+        return totals

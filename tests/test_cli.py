@@ -165,7 +165,7 @@ BAD_OPTIONS = [
     ("--dropout nan", "nan"), ("--noise -1", "-1"), ("--noise nan", "nan"),
     ("--learning-rate nan", "nan"), ("--learning-rate -1", "learning_rate"),
     ("--schedule stpe", "Did you mean 'step'?"), ("--schedule step:2", "below 1"),
-    ("--dtype float16", "float32, float64"), ("--backend cuda", "native, numpy"),
+    ("--dtype float16", "float32, float64"), ("--backend cuda", "numba, numpy"),
     ("--threads 0", "threads"), ("--validation-split 1.5", "validation_split"),
     ("--validation-split nan", "nan"), ("--optimizer adm", "Did you mean 'adam'?"),
     ("--activation rellu", "Did you mean 'relu'?"), ("--initializer he_nomal", "'he_normal'"),
@@ -357,7 +357,8 @@ def test_without_matplotlib_training_says_how_to_get_it(capsys, monkeypatch):
 
 def test_without_threadpoolctl_nothing_is_left_behind(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    command = ["train", "--data", "ok.h5", *SMALL, "--out", "new/run", "--threads", "1"]
+    command = ["train", "--data", "ok.h5", *SMALL, "--out", "new/run"]
+    command += ["--threads", "1", "--backend", "numpy"]
     fails(capsys, command, 'pip install "mlcore[threads]"')
     assert not Path("new").exists()
 
@@ -472,7 +473,7 @@ def test_the_bar_stays_on_one_line_and_ends_before_the_message(columns):
         if not part:
             break
         received += part
-        if not stopped and b"epoch 2/1000" in received and b"epoch 3/1000" in received:
+        if not stopped and received.count(b"epoch ") > 3:
             process.send_signal(signal.SIGINT)
             stopped = True
     assert process.wait(timeout=30) == 130

@@ -202,7 +202,7 @@ class TestArena:
             made.append((plan, self.arena.nbytes))
 
         monkeypatch.setattr(PythonExecutor, "__init__", watched)
-        model = net()
+        model = net(backend="numpy")
         wanted = model.plan(BATCH).arena_bytes
         x = np.zeros((20, FEATURES), np.float32)
         model.fit(x, np.zeros(20, int), batch_size=BATCH, verbose=0, evaluate_train=False)

@@ -1,25 +1,31 @@
 """Batches: rows picked out of the data, converted and scaled on the way."""
 
+from libc.stdint cimport int32_t, int64_t
+
 ctypedef fused stored_number:
     unsigned char
     float
     double
 
 
+cdef inline void gather_row(
+    const stored_number *taken, Py_ssize_t columns, real scale, real *out
+) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(columns):
+        out[j] = <real> taken[j] * scale
+
+
 def gather(
-    const stored_number[:, ::1] source, const long long[::1] rows, double scale, real[:, ::1] out
+    const stored_number[:, ::1] source, const int64_t[::1] rows, double scale, real[:, ::1] out
 ):
-    cdef Py_ssize_t i, j, columns = out.shape[1]
-    cdef real factor = scale
-    cdef const stored_number *taken
+    cdef Py_ssize_t i
     with nogil:
         for i in range(rows.shape[0]):
-            taken = &source[rows[i], 0]
-            for j in range(columns):
-                out[i, j] = <real> taken[j] * factor
+            gather_row(&source[rows[i], 0], out.shape[1], <real> scale, &out[i, 0])
 
 
-def gather_labels(const int[::1] labels, const long long[::1] rows, int[::1] out):
+def gather_labels(const int32_t[::1] labels, const int64_t[::1] rows, int32_t[::1] out):
     cdef Py_ssize_t i
     with nogil:
         for i in range(rows.shape[0]):

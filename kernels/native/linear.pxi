@@ -1,72 +1,33 @@
-"""The dense layer: one blocked product serves the forward pass and both gradients."""
+"""The dense layer as rows of the kernel table: plain matrices around the products of panels."""
 
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free
 
-cdef extern from "tile.h":
-    enum: TILE_ROWS
-    enum: TILE_VECTOR_BYTES
-    void tile_float(
-        Py_ssize_t rows, const float *a, Py_ssize_t a_row, Py_ssize_t a_depth, const float *panel,
-        Py_ssize_t depth, float *c, Py_ssize_t c_row, Py_ssize_t width) noexcept nogil
-    void tile_double(
-        Py_ssize_t rows, const double *a, Py_ssize_t a_row, Py_ssize_t a_depth,
-        const double *panel, Py_ssize_t depth, double *c, Py_ssize_t c_row, Py_ssize_t width
-    ) noexcept nogil
-
-cdef enum:
-    # Sixteen kilobytes of float32: a panel stays in the first-level cache while the rows pass it.
-    PANEL_SIZE = 4096
+cdef extern from "<stdlib.h>":
+    void *aligned_alloc(size_t alignment, size_t size) noexcept nogil
 
 
-cdef void add_product(
-    const real *a, Py_ssize_t a_row, Py_ssize_t a_depth,
-    const real *b, Py_ssize_t b_depth, Py_ssize_t b_column,
-    real *c, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+cdef inline Py_ssize_t padded(Py_ssize_t columns, Py_ssize_t lanes) noexcept nogil:
+    """The stride of a batch buffer: room for a column of ones, and an odd number of cache lines,
+    so that the rows of a tile do not compete for the same places in the cache.
+    """
+    cdef Py_ssize_t line = 16 if lanes == FLOATS else 8
+    return ((columns + line) // line | 1) * line
+
+
+cdef real *reserve(Py_ssize_t size, const real *like) except NULL:
+    cdef void *memory = aligned_alloc(64, (size * sizeof(real) + 127) // 64 * 64)
+    if memory == NULL:
+        raise MemoryError
+    return <real *> memory
+
+
+cdef void copy_rows(
+    const real *source, Py_ssize_t source_row, real *out, Py_ssize_t out_row, Py_ssize_t rows,
+    Py_ssize_t columns
 ) noexcept nogil:
-    """c += a @ b with c (rows, columns) contiguous; the strides let a or b be read transposed."""
-    cdef real panel[PANEL_SIZE]
-    cdef Py_ssize_t width = TILE_VECTOR_BYTES * 2 // sizeof(real)
-    cdef Py_ssize_t start = 0, column = 0, row, span, used, taken
-    while start < depth:
-        span = min(PANEL_SIZE // width, depth - start)
-        column = 0
-        while column < columns:
-            used = min(width, columns - column)
-            pack_panel(
-                panel, b + start * b_depth + column * b_column, b_depth, b_column, span, used,
-                width)
-            row = 0
-            while row < rows:
-                taken = min(<Py_ssize_t> TILE_ROWS, rows - row)
-                if real is float:
-                    tile_float(
-                        taken, a + row * a_row + start * a_depth, a_row, a_depth, panel, span,
-                        c + row * columns + column, columns, used)
-                else:
-                    tile_double(
-                        taken, a + row * a_row + start * a_depth, a_row, a_depth, panel, span,
-                        c + row * columns + column, columns, used)
-                row += TILE_ROWS
-            column += width
-        start += span
-
-
-cdef inline void pack_panel(
-    real *panel, const real *b, Py_ssize_t b_depth, Py_ssize_t b_column,
-    Py_ssize_t span, Py_ssize_t used, Py_ssize_t width
-) noexcept nogil:
-    """Copy `used` columns of b into a contiguous panel, padded with zeros to `width`."""
-    cdef Py_ssize_t j, k
-    if b_column == 1 and used == width:
-        for k in range(span):
-            memcpy(panel + k * width, b + k * b_depth, width * sizeof(real))
-        return
-    for j in range(used):
-        for k in range(span):
-            panel[k * width + j] = b[k * b_depth + j * b_column]
-    for j in range(used, width):
-        for k in range(span):
-            panel[k * width + j] = 0
+    cdef Py_ssize_t row
+    for row in range(rows):
+        memcpy(out + row * out_row, source + row * source_row, columns * sizeof(real))
 
 
 def linear(
@@ -74,20 +35,26 @@ def linear(
     double parameter, real[:, ::1] pre, real[:, ::1] out
 ):
     cdef int code = ACTIVATION_CODES[activation]
-    cdef bint biased = b is not None, kept = pre is not None
-    cdef Py_ssize_t rows = x.shape[0], depth = x.shape[1], columns = w.shape[1], i
+    cdef Py_ssize_t rows = x.shape[0], depth = x.shape[1], columns = w.shape[1]
+    cdef const real *bias = &b[0] if b is not None else NULL
+    cdef real *kept = &pre[0, 0] if pre is not None else NULL
     cdef real *y = &out[0, 0]
-    with nogil:
-        for i in range(rows):
-            if biased:
-                memcpy(y + i * columns, &b[0], columns * sizeof(real))
-            else:
-                memset(y + i * columns, 0, columns * sizeof(real))
-        add_product(&x[0, 0], depth, 1, &w[0, 0], columns, 1, y, rows, columns, depth)
-        if kept:
-            memcpy(&pre[0, 0], y, rows * columns * sizeof(real))
-        if code != IDENTITY:
-            activate(code, <real> parameter, y, y, rows, columns)
+    cdef Py_ssize_t lanes = lanes_of(bias), stride = padded(columns, lanes)
+    cdef Py_ssize_t size = packed_size(depth, columns, lanes)
+    cdef real *memory = reserve(size + rows * stride, bias)
+    cdef real *z = memory + size
+    try:
+        with nogil:
+            pack(&w[0, 0], bias, depth, columns, lanes, memory)
+            forward(
+                &x[0, 0], depth, memory, bias != NULL, depth, columns, IDENTITY, <real> 0,
+                <real *> NULL, 0, z, stride, 0, rows, 0, count_panels(columns, lanes))
+            if kept != NULL:
+                copy_rows(z, stride, kept, columns, rows, columns)
+            activate(
+                code, <real> parameter, z, stride, y, columns, rows, columns)
+    finally:
+        free(memory)
 
 
 def linear_backward(
@@ -96,22 +63,43 @@ def linear_backward(
     real[:, ::1] dz, real[:, ::1] dw, real[::1] db, real[:, ::1] dx
 ):
     cdef int code = ACTIVATION_CODES[activation]
-    cdef bint want_dw = dw is not None, want_db = db is not None, want_dx = dx is not None
-    cdef Py_ssize_t rows = x.shape[0], depth = x.shape[1], columns = w.shape[1], i, j
-    cdef double total
+    cdef Py_ssize_t rows = x.shape[0], depth = x.shape[1], columns = w.shape[1], row
+    cdef real *weight = &dw[0, 0] if dw is not None else NULL
+    cdef real *bias = &db[0] if db is not None else NULL
+    cdef real *input = &dx[0, 0] if dx is not None else NULL
     cdef real *z = &dz[0, 0]
-    with nogil:
-        activate_backward(
-            code, <real> parameter, &grad[0, 0], &stored[0, 0], z, rows, columns)
-        if want_dw:
-            memset(&dw[0, 0], 0, depth * columns * sizeof(real))
-            add_product(&x[0, 0], 1, depth, z, columns, 1, &dw[0, 0], depth, columns, rows)
-        if want_db:
-            for j in range(columns):
-                total = 0
-                for i in range(rows):
-                    total += z[i * columns + j]
-                db[j] = <real> total
-        if want_dx:
-            memset(&dx[0, 0], 0, rows * depth * sizeof(real))
-            add_product(z, columns, 1, &w[0, 0], 1, columns, &dx[0, 0], rows, depth, columns)
+    cdef Py_ssize_t lanes = lanes_of(bias), stride = padded(depth, lanes)
+    cdef Py_ssize_t z_stride = padded(columns, lanes)
+    cdef Py_ssize_t size = packed_size(depth, columns, lanes)
+    cdef Py_ssize_t side = (columns + lanes) * 2 * lanes
+    cdef real *memory = reserve(2 * size + side + rows * (stride + z_stride), bias)
+    cdef real *panels = memory
+    cdef real *packed_gradient = panels + size
+    cdef real *transposed = packed_gradient + size
+    cdef real *wide = transposed + side
+    cdef real *wide_dz = wide + rows * stride
+    cdef Cells cells
+    try:
+        with nogil:
+            activate_backward(
+                code, <real> parameter, &grad[0, 0], columns, &stored[0, 0], columns, z, columns,
+                rows, columns)
+            copy_rows(z, columns, wide_dz, z_stride, rows, columns)
+            if weight != NULL or bias != NULL:
+                copy_rows(&x[0, 0], depth, wide, stride, rows, depth)
+                for row in range(rows):
+                    wide[row * stride + depth] = 1
+                memset(packed_gradient, 0, size * sizeof(real))
+                cells = cells_of(depth, columns, True, False, lanes)
+                weight_gradient(
+                    wide, stride, wide_dz, z_stride, rows, cells, packed_gradient, 0, cells.count)
+                unpack(packed_gradient, depth, columns, lanes, weight, bias)
+            if input != NULL:
+                pack(&w[0, 0], <const real *> NULL, depth, columns, lanes, panels)
+                input_gradient(
+                    wide_dz, z_stride, panels, depth, columns, IDENTITY, <real> 0,
+                    <const real *> NULL, 0, transposed, wide, stride, 0, rows, 0,
+                    count_panels(depth, lanes))
+                copy_rows(wide, stride, input, depth, rows, depth)
+    finally:
+        free(memory)

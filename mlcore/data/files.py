@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = require_place(path)
     folder = target.parent
     # The suffix stays last because np.savez and matplotlib decide by it.
-    temporary = folder / f".{target.stem}-{secrets.token_hex(4)}.tmp{target.suffix}"
+    temporary = folder / f".{target.stem}-{os.urandom(4).hex()}.tmp{target.suffix}"
     try:
         yield temporary
         with temporary.open("rb+") as file:

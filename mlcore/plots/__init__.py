@@ -16,8 +16,16 @@ from mlcore.metrics import Labels
 from mlcore.plots._figure import save
 from mlcore.plots.confusion import plot_confusion
 from mlcore.plots.history import plot_curves, plot_learning_rate
+from mlcore.plots.roofline import plot_roofline
 
-__all__ = ["plot_confusion", "plot_curves", "plot_learning_rate", "save", "save_all"]
+__all__ = [
+    "plot_confusion",
+    "plot_curves",
+    "plot_learning_rate",
+    "plot_roofline",
+    "save",
+    "save_all",
+]
 
 
 def save_all(

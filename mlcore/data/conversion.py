@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -144,7 +143,7 @@ def _write_folder(
     target = target.resolve()
     if target.is_dir():
         _require_replaceable(target, set(writers), overwrite)
-    temporary = target.parent / f".{target.name}-{secrets.token_hex(4)}.tmp"
+    temporary = target.parent / f".{target.name}-{os.urandom(4).hex()}.tmp"
     try:
         temporary.mkdir()
         for name, write in writers.items():

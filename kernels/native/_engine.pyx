@@ -1,0 +1,324 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The executor: walks the operations of a training step, for every step, on every thread.
+
+Compiled once, for the oldest processor; the operations themselves come from the module of an
+instruction set. A `Program` is built by `mlcore.engine` from a plan and owns nothing but the list:
+the arrays stay with whoever builds it, which `keep` makes sure of.
+"""
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.math cimport isfinite
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+import numpy as np
+
+include "engine.pxi"
+
+cdef extern from "pool.h":
+    ctypedef struct Barrier:
+        Py_ssize_t parts
+    void barrier_wait(Barrier *barrier) noexcept nogil
+    Py_ssize_t pool_threads(Py_ssize_t wanted) noexcept nogil
+    void pool_run(void (*job)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil, void *context,
+                  Py_ssize_t parts) noexcept nogil
+    void pool_release() noexcept nogil
+    unsigned long long flush_denormals() noexcept nogil
+    void restore_denormals(unsigned long long before) noexcept nogil
+
+cdef extern from "processor.h":
+    bint processor_has_avx512() noexcept nogil
+    bint processor_has_avx2() noexcept nogil
+
+
+def has(str instruction_set):
+    """Tell whether this processor, and the operating system on it, has an instruction set."""
+    if instruction_set == "avx512":
+        return processor_has_avx512()
+    if instruction_set == "avx2":
+        return processor_has_avx2()
+    return True
+
+
+KINDS = {
+    "gather": GATHER, "gather_labels": GATHER_LABELS, "gaussian_noise": GAUSSIAN_NOISE,
+    "dropout": DROPOUT, "activation": ACTIVATION, "activation_backward": ACTIVATION_BACKWARD,
+    "forward": FORWARD, "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
+    "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY, "mse": MSE, "count_classes": COUNT_CLASSES,
+    "count_sides": COUNT_SIDES, "copy_out": COPY_OUT, "input_gradient": INPUT_GRADIENT,
+    "weight_gradient": WEIGHT_GRADIENT, "total": TOTAL,
+}
+UPDATES = {
+    "plain_sgd": PLAIN_SGD, "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP,
+}
+SHARINGS = {"rows": BY_ROWS, "panels": BY_PANELS, "cells": BY_CELLS}
+ROWS_FIELDS = ("x", "out", "grad", "stored", "pre", "targets")
+
+
+cdef struct Run:
+    # What the threads of one call share; each has a Step of its own.
+    const Operation *operations
+    Py_ssize_t count, prologue
+    const InstructionSet *instructions
+    char *scratch
+    Py_ssize_t scratch_size
+    const int64_t *order
+    Py_ssize_t samples, batch, first, last
+    int64_t step, update
+    double learning_rate
+    bint guard
+    Barrier barrier
+    double loss, correct
+    Py_ssize_t stopped
+
+
+cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
+    cdef Step step
+    step.start = at * run.batch
+    step.rows = run.order + step.start
+    step.count = min(run.batch, run.samples - step.start)
+    step.step = run.step + at - run.first
+    step.update = run.update + at - run.first + 1
+    step.learning_rate = run.learning_rate
+    step.turn = at & 1
+    return step
+
+
+cdef double sum_of(const Operation *op, const Step *step) noexcept nogil:
+    """The sum of a step's losses, in an order that is the same on every thread."""
+    cdef double total = 0
+    cdef Py_ssize_t row
+    if op.single:
+        for row in range(step.count):
+            total += (<const float *> op.x.at)[row]
+    else:
+        for row in range(step.count):
+            total += (<const double *> op.x.at)[row]
+    return total
+
+
+cdef bint add_totals(Run *run, const Operation *op, const Step *step, Py_ssize_t part) noexcept nogil:
+    """Add a step's loss and right answers; False where the loss must not be learned from."""
+    cdef double loss = sum_of(op, step)
+    cdef Py_ssize_t row
+    if run.guard and not isfinite(loss):
+        return False
+    if part == 0:
+        run.loss += loss
+        if op.targets.at != NULL:
+            for row in range(step.count):
+                run.correct += (<const double *> op.targets.at)[row]
+    return True
+
+
+cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    cdef Run *run = <Run *> context
+    cdef unsigned long long mode = flush_denormals()
+    cdef char *scratch = run.scratch + part * run.scratch_size
+    cdef Py_ssize_t at, i
+    cdef Step step = step_at(run, run.first)
+    cdef const Operation *op
+    cdef bint going = True
+    for i in range(run.prologue):
+        run.instructions.run(&run.operations[i], &step, scratch, part, parts)
+    at = run.first
+    while going and at < run.last:
+        for i in range(run.prologue, run.count):
+            op = &run.operations[i]
+            if op.barrier:
+                barrier_wait(&run.barrier)
+            if op.kind != TOTAL:
+                run.instructions.run(op, &step, scratch, part, parts)
+            elif not add_totals(run, op, &step, part):
+                going = False
+                break
+        if not going:
+            break
+        at += 1
+        if at < run.last:
+            # The next batch is drawn into the buffers that this step does not read.
+            step = step_at(run, at)
+            for i in range(run.prologue):
+                run.instructions.run(&run.operations[i], &step, scratch, part, parts)
+    if part == 0:
+        run.stopped = at
+    restore_denormals(mode)
+
+
+cdef class Program:
+    """The operations of a step, ready to run.
+
+    Parameters
+    ----------
+    instructions : capsule
+        ``ENGINE`` of an instruction set's module.
+    single : bool
+        float32, or else float64.
+    scratch_bytes : int
+        What a thread needs beside the buffers.
+    """
+
+    cdef Operation *operations
+    cdef Py_ssize_t count, prologue, scratch_size, threads_ready
+    cdef const InstructionSet *instructions
+    cdef int single
+    cdef list kept
+    cdef object scratch
+
+    def __cinit__(self, instructions, bint single, Py_ssize_t scratch_bytes):
+        self.instructions = <const InstructionSet *> PyCapsule_GetPointer(
+            instructions, "mlcore.InstructionSet")
+        self.single = single
+        self.scratch_size = (scratch_bytes + 4095) // 4096 * 4096 + 4096
+        self.threads_ready = 0
+        self.kept = []
+
+    def __dealloc__(self):
+        free(self.operations)
+
+    def keep(self, *arrays):
+        """Hold on to arrays whose addresses the operations contain."""
+        self.kept.extend(arrays)
+
+    def add(self, str kind, str sharing, *, update=None, state=(), settings=(), **fields):
+        """Append an operation.
+
+        Fields are those of `Operation` in engine.h: batch buffers as (address, stride, flip),
+        other arrays as addresses.
+        """
+        cdef Operation *grown = <Operation *> realloc(
+            self.operations, (self.count + 1) * sizeof(Operation))
+        if grown == NULL:
+            raise MemoryError
+        self.operations = grown
+        cdef Operation *op = &grown[self.count]
+        memset(op, 0, sizeof(Operation))
+        op.kind = KINDS[kind]
+        op.sharing = SHARINGS[sharing]
+        op.single = self.single
+        op.update = UPDATES[update] if update else NO_UPDATE
+        for at, address in enumerate(state):
+            op.state[at] = <void *> <uintptr_t> address
+        for at, number in enumerate(settings):
+            op.settings[at] = number
+        op.x = rows_of(fields.pop("x", None))
+        op.out = rows_of(fields.pop("out", None))
+        op.grad = rows_of(fields.pop("grad", None))
+        op.stored = rows_of(fields.pop("stored", None))
+        op.pre = rows_of(fields.pop("pre", None))
+        op.targets = rows_of(fields.pop("targets", None))
+        op.columns = fields.pop("columns", 0)
+        op.depth = fields.pop("depth", 0)
+        op.source = <const void *> <uintptr_t> fields.pop("source", 0)
+        op.source_kind = fields.pop("source_kind", 0)
+        op.ones = fields.pop("ones", False)
+        op.activation = fields.pop("activation", 0)
+        op.parameter = fields.pop("parameter", 0.0)
+        op.seed = fields.pop("seed", 0)
+        op.stream = fields.pop("stream", 0)
+        op.weights = <void *> <uintptr_t> fields.pop("weights", 0)
+        op.gradient = <void *> <uintptr_t> fields.pop("gradient", 0)
+        op.biased = fields.pop("biased", False)
+        op.bias_apart = fields.pop("bias_apart", False)
+        op.weight_decay = fields.pop("weight_decay", 0.0)
+        op.bias_decay = fields.pop("bias_decay", 0.0)
+        if fields:
+            raise TypeError(f"{kind} does not take {sorted(fields)}")
+        self.count += 1
+
+    def point_output(self, uintptr_t address):
+        """Let the copy of the model's outputs go to another array."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            if self.operations[i].kind == COPY_OUT:
+                self.operations[i].out.at = <char *> address
+
+    def finish(self):
+        """Decide, once all operations are there, where threads must wait for each other, and which operations come early.
+
+        Operations by rows need no barrier between them: each thread has its own rows. Neither do
+        weight gradients, which only read what came before. The leading ones by rows fill
+        buffers that exist twice, and are run for the next step at the end of this one.
+        """
+        cdef Py_ssize_t i
+        cdef bint quiet = False, cells = False
+        self.prologue = 0
+        while self.prologue < self.count and self.operations[self.prologue].out.flip:
+            self.prologue += 1
+        for i in range(self.prologue, self.count):
+            op = &self.operations[i]
+            if op.kind == TOTAL:
+                op.barrier = True
+                quiet, cells = True, True
+            elif op.sharing == BY_ROWS:
+                op.barrier = not quiet or cells
+                quiet, cells = True, False
+            elif op.sharing == BY_CELLS:
+                op.barrier = not cells
+                quiet, cells = False, True
+            else:
+                op.barrier = True
+                quiet, cells = False, False
+        if self.prologue < self.count:
+            self.operations[self.prologue].barrier = True
+
+    def barriers(self):
+        """Return how many barriers a step has."""
+        return sum(self.operations[i].barrier != 0 for i in range(self.count))
+
+    def run(
+        self, const int64_t[::1] order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
+        int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads
+    ):
+        """Run steps `first` to `last` - 1 without the GIL.
+
+        Returns
+        -------
+        loss, correct : float
+            Sums over the samples.
+        stopped : int
+            `last`, or the step whose loss is not finite and was not learned from.
+        """
+        cdef Run run
+        if first >= last:
+            return 0.0, 0.0, last
+        memset(&run, 0, sizeof(Run))
+        if threads > self.threads_ready:
+            self.scratch = np.empty(threads * self.scratch_size + 4096, np.uint8)
+            self.threads_ready = threads
+        cdef unsigned char[::1] scratch = self.scratch
+        run.operations = self.operations
+        run.count = self.count
+        run.prologue = self.prologue
+        run.instructions = self.instructions
+        run.scratch = <char *> ((<uintptr_t> &scratch[0] + 4095) // 4096 * 4096)
+        run.scratch_size = self.scratch_size
+        run.order = &order[0]
+        run.samples = order.shape[0]
+        run.batch = batch
+        run.first = first
+        run.last = last
+        run.step = step
+        run.update = update
+        run.learning_rate = learning_rate
+        run.guard = guard
+        with nogil:
+            threads = pool_threads(threads)
+            run.barrier.parts = threads
+            pool_run(work, &run, threads)
+            if threads > 1:
+                pool_release()
+        return run.loss, run.correct, run.stopped
+
+
+cdef Rows rows_of(given) except *:
+    cdef Rows rows
+    rows.at = NULL
+    rows.stride = rows.flip = 0
+    if given is not None:
+        address, stride, flip = given
+        rows.at = <char *> <uintptr_t> address
+        rows.stride = stride
+        rows.flip = flip
+    return rows

@@ -1,4 +1,0 @@
-from collections.abc import Callable
-from typing import Any
-
-def __getattr__(name: str) -> Callable[..., Any]: ...

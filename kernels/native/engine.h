@@ -1,0 +1,73 @@
+/* What the executor and the instruction sets agree on: the operations of a training step.
+ *
+ * The executor (_engine.pyx) is compiled once, for the oldest processor. The operations are
+ * compiled once per instruction set, and reach it as one function of an InstructionSet. A plan
+ * becomes an array of Operation; the executor walks it for every step, on every thread, and
+ * each thread does its part of each operation.
+ *
+ * Batch buffers are rows with a stride. Those that are filled for the next step while this one
+ * still reads them exist twice, `flip` bytes apart; steps take them in turns.
+ */
+#ifndef MLCORE_ENGINE_H
+#define MLCORE_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    char *at;
+    ptrdiff_t stride; /* from row to row, in elements */
+    ptrdiff_t flip;
+} Rows;
+
+typedef struct {
+    const int64_t *rows; /* the samples of this batch */
+    ptrdiff_t count;
+    ptrdiff_t start; /* the number of its first sample in the pass */
+    int64_t step;    /* of the noise */
+    int64_t update;  /* of the optimizer, from 1 */
+    double learning_rate;
+    int turn;
+} Step;
+
+typedef enum {
+    GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD,
+    SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
+    INPUT_GRADIENT, WEIGHT_GRADIENT, TOTAL
+} OperationKind;
+
+typedef enum { BY_ROWS, BY_PANELS, BY_CELLS } Sharing;
+
+typedef enum { NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP } UpdateKind;
+
+typedef struct {
+    OperationKind kind;
+    Sharing sharing;
+    int single;         /* float, or else double */
+    int barrier;        /* whether all threads must have finished what comes before */
+    ptrdiff_t columns;  /* of the output, without padding */
+    ptrdiff_t depth;    /* of the product */
+
+    Rows x, out, grad, stored, pre, targets;
+    const void *source; /* the data set, [samples][columns] */
+    int source_kind;    /* 0: bytes, 1: float, 2: double */
+    int ones;           /* whether column `columns` of the output is set to one */
+
+    int activation;
+    double parameter;   /* of the activation; the scale, rate or deviation of the others */
+    uint64_t seed, stream;
+
+    void *weights;      /* panels, and the optimizer's state laid out likewise */
+    void *state[3];
+    void *gradient;     /* for batches whose sum is too long for one tile */
+    int biased, bias_apart;
+    UpdateKind update;
+    double settings[6], weight_decay, bias_decay;
+} Operation;
+
+typedef struct {
+    void (*run)(const Operation *, const Step *, void *scratch, ptrdiff_t part, ptrdiff_t parts);
+    ptrdiff_t lanes[2]; /* of double, of float */
+} InstructionSet;
+
+#endif

@@ -1,0 +1,51 @@
+"""The structures of engine.h."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "engine.h":
+    ctypedef struct Rows:
+        char *at
+        Py_ssize_t stride, flip
+
+    ctypedef struct Step:
+        const int64_t *rows
+        Py_ssize_t count, start
+        int64_t step, update
+        double learning_rate
+        int turn
+
+    ctypedef enum OperationKind:
+        GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD
+        SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT
+        INPUT_GRADIENT, WEIGHT_GRADIENT, TOTAL
+
+    ctypedef enum Sharing:
+        BY_ROWS, BY_PANELS, BY_CELLS
+
+    ctypedef enum UpdateKind:
+        NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP
+
+    ctypedef struct Operation:
+        OperationKind kind
+        Sharing sharing
+        int single, barrier
+        Py_ssize_t columns, depth
+        Rows x, out, grad, stored, pre, targets
+        const void *source
+        int source_kind, ones
+        int activation
+        double parameter
+        uint64_t seed, stream
+        void *weights
+        void *state[3]
+        void *gradient
+        int biased, bias_apart
+        UpdateKind update
+        double settings[6]
+        double weight_decay, bias_decay
+
+    ctypedef struct InstructionSet:
+        void (*run)(
+            const Operation *op, const Step *step, void *scratch, Py_ssize_t part,
+            Py_ssize_t parts) noexcept nogil
+        Py_ssize_t lanes[2]

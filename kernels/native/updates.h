@@ -1,0 +1,195 @@
+/* Optimizers: one pass over a span of parameters and the state beside it.
+ *
+ * What a whole call has in common is worked out once, by the function that makes the options. The
+ * `_step` functions take one vector, so that other loops can apply an update to a gradient that
+ * is still in registers.
+ */
+#ifndef MLCORE_UPDATES_H
+#define MLCORE_UPDATES_H
+
+#include "functions.h"
+
+#define BODY "updates.h"
+#include "precisions.h"
+
+#elif defined(real)
+
+/* Without decay an infinite parameter must not turn the gradient into NaN. */
+INLINE vec NAME(decayed)(vec gradient, real decay, vec parameter)
+{
+    if (decay == 0)
+        return gradient;
+    return gradient + decay * parameter;
+}
+
+typedef struct {
+    real rate, keep, take, decay;
+    int nesterov, first;
+} NAME(SgdOptions);
+
+static inline NAME(SgdOptions) NAME(sgd_options)(
+    double learning_rate, double momentum, double dampening, int nesterov, double weight_decay,
+    int64_t step)
+{
+    return (NAME(SgdOptions)){
+        .rate = (real)learning_rate, .keep = (real)momentum, .take = (real)(1 - dampening),
+        .decay = (real)weight_decay, .nesterov = nesterov, .first = step == 1};
+}
+
+INLINE vec NAME(sgd_step)(NAME(SgdOptions) o, vec parameter, vec gradient)
+{
+    return parameter - o.rate * NAME(decayed)(gradient, o.decay, parameter);
+}
+
+INLINE vec NAME(momentum_step)(NAME(SgdOptions) o, vec parameter, vec gradient, vec *velocity)
+{
+    vec change = NAME(decayed)(gradient, o.decay, parameter);
+    /* The first step ignores what stands in the velocity, which may be anything. */
+    if (o.first)
+        *velocity = change;
+    else
+        *velocity = o.keep * *velocity + o.take * change;
+    if (o.nesterov)
+        change += o.keep * *velocity;
+    else
+        change = *velocity;
+    return parameter - o.rate * change;
+}
+
+/* `velocity` is NULL where there is no momentum. */
+static inline void NAME(sgd)(
+    const NAME(SgdOptions) *options, real *parameters, const real *gradients, real *velocity,
+    ptrdiff_t size)
+{
+    const NAME(SgdOptions) o = *options;
+    for (ptrdiff_t i = 0; i < size; i += LANES) {
+        const ptrdiff_t left = size - i;
+        const vec parameter = NAME(load)(parameters + i, left);
+        const vec gradient = NAME(load)(gradients + i, left);
+        if (velocity) {
+            vec moving = NAME(load)(velocity + i, left);
+            NAME(store)(parameters + i, left, NAME(momentum_step)(o, parameter, gradient, &moving));
+            NAME(store)(velocity + i, left, moving);
+        } else {
+            NAME(store)(parameters + i, left, NAME(sgd_step)(o, parameter, gradient));
+        }
+    }
+}
+
+typedef struct {
+    real keep_1, take_1, keep_2, take_2, scale, root_scale, epsilon, decay, shrink;
+} NAME(AdamOptions);
+
+/* `decay` is added to the gradient, `shrink` multiplies the parameter. */
+static inline NAME(AdamOptions) NAME(moments_options)(
+    double learning_rate, double beta_1, double beta_2, double epsilon, double decay,
+    double shrink, int64_t step)
+{
+    /* In float32, 1 - 0.999 would be off by a hundred thousandth. */
+    return (NAME(AdamOptions)){
+        .keep_1 = (real)beta_1, .take_1 = (real)(1 - beta_1),
+        .keep_2 = (real)beta_2, .take_2 = (real)(1 - beta_2),
+        .scale = (real)(learning_rate / (1 - pow(beta_1, (double)step))),
+        .root_scale = (real)(1 / sqrt(1 - pow(beta_2, (double)step))),
+        .epsilon = (real)epsilon, .decay = (real)decay, .shrink = (real)shrink};
+}
+
+static inline NAME(AdamOptions) NAME(adam_options)(
+    double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
+    int64_t step)
+{
+    return NAME(moments_options)(learning_rate, beta_1, beta_2, epsilon, weight_decay, 1, step);
+}
+
+static inline NAME(AdamOptions) NAME(adamw_options)(
+    double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
+    int64_t step)
+{
+    return NAME(moments_options)(
+        learning_rate, beta_1, beta_2, epsilon, 0, 1 - learning_rate * weight_decay, step);
+}
+
+INLINE vec NAME(adam_step)(
+    NAME(AdamOptions) o, vec parameter, vec gradient, vec *first, vec *second)
+{
+    const vec change = NAME(decayed)(gradient, o.decay, parameter);
+    *first = o.keep_1 * *first + o.take_1 * change;
+    *second = o.keep_2 * *second + o.take_2 * change * change;
+    const vec root = NAME(sqrt)(*second) * o.root_scale + o.epsilon;
+    return o.shrink * parameter - o.scale * *first / root;
+}
+
+/* Adam or AdamW, as the options were made. */
+static inline void NAME(adam)(
+    const NAME(AdamOptions) *options, real *parameters, const real *gradients,
+    real *first_moment, real *second_moment, ptrdiff_t size)
+{
+    const NAME(AdamOptions) o = *options;
+    for (ptrdiff_t i = 0; i < size; i += LANES) {
+        const ptrdiff_t left = size - i;
+        vec first = NAME(load)(first_moment + i, left);
+        vec second = NAME(load)(second_moment + i, left);
+        const vec parameter = NAME(adam_step)(
+            o, NAME(load)(parameters + i, left), NAME(load)(gradients + i, left), &first, &second);
+        NAME(store)(parameters + i, left, parameter);
+        NAME(store)(first_moment + i, left, first);
+        NAME(store)(second_moment + i, left, second);
+    }
+}
+
+typedef struct {
+    real rate, keep, take, epsilon, momentum, decay;
+} NAME(RmspropOptions);
+
+static inline NAME(RmspropOptions) NAME(rmsprop_options)(
+    double learning_rate, double rho, double epsilon, double momentum, double weight_decay)
+{
+    return (NAME(RmspropOptions)){
+        .rate = (real)learning_rate, .keep = (real)rho, .take = (real)(1 - rho),
+        .epsilon = (real)epsilon, .momentum = (real)momentum, .decay = (real)weight_decay};
+}
+
+/* `mean` is NULL where the variance is not centered, `velocity` where there is no momentum. */
+INLINE vec NAME(rmsprop_step)(
+    NAME(RmspropOptions) o, vec parameter, vec gradient, vec *square, vec *mean, vec *velocity)
+{
+    vec change = NAME(decayed)(gradient, o.decay, parameter);
+    *square = o.keep * *square + o.take * change * change;
+    vec variance = *square;
+    if (mean) {
+        *mean = o.keep * *mean + o.take * change;
+        /* Compared and subtracted as one rounded number: rounding leaves no negative variance. */
+        const vec square_of_mean = *mean * *mean;
+        variance = NAME(zero_where)(*square < square_of_mean, *square - square_of_mean);
+    }
+    change = change / (NAME(sqrt)(variance) + o.epsilon);
+    if (velocity)
+        change = *velocity = o.momentum * *velocity + change;
+    return parameter - o.rate * change;
+}
+
+static inline void NAME(rmsprop)(
+    const NAME(RmspropOptions) *options, real *parameters, const real *gradients,
+    real *square_average, real *gradient_average, real *velocity, ptrdiff_t size)
+{
+    const NAME(RmspropOptions) o = *options;
+    for (ptrdiff_t i = 0; i < size; i += LANES) {
+        const ptrdiff_t left = size - i;
+        vec square = NAME(load)(square_average + i, left), mean = {0}, moving = {0};
+        if (gradient_average)
+            mean = NAME(load)(gradient_average + i, left);
+        if (velocity)
+            moving = NAME(load)(velocity + i, left);
+        const vec parameter = NAME(rmsprop_step)(
+            o, NAME(load)(parameters + i, left), NAME(load)(gradients + i, left), &square,
+            gradient_average ? &mean : NULL, velocity ? &moving : NULL);
+        NAME(store)(parameters + i, left, parameter);
+        NAME(store)(square_average + i, left, square);
+        if (gradient_average)
+            NAME(store)(gradient_average + i, left, mean);
+        if (velocity)
+            NAME(store)(velocity + i, left, moving);
+    }
+}
+
+#endif
