@@ -8,25 +8,32 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+PACKAGE = "mlcore.kernels.native"
 FOLDER = Path("kernels/native")
 FLAGS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
+# Symbols take a tenth of the modules.
+LINK = ["-Wl,-s"] if sys.platform == "linux" else []
 
-# What the levels x86-64-v2, v3 and v4 mean, in words that older compilers know too. The first is
-# the oldest processor that a portable wheel promises to run on; better ones are chosen at import.
+# What Cython's own code for arrays needs is compiled once, for all modules together.
+SHARED = "_shared"
+# The level x86-64-v2 in words that older compilers know too: the oldest processor that a portable
+# wheel promises to run on. Better ones are chosen at import, when processor.h has asked for all
+# that is said here.
 V2 = ["-msse4.2", "-mpopcnt", "-mcx16"]
-V3 = [*V2, "-mavx2", "-mfma", "-mf16c", "-mbmi", "-mbmi2", "-mlzcnt", "-mmovbe"]
-V4 = [*V3, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl"))]
+AVX2 = [*V2, "-mavx2", "-mfma", "-mbmi", "-mbmi2"]
+AVX512 = [*AVX2, *(f"-mavx512{part}" for part in ("f", "bw", "cd", "dq", "vl"))]
 if platform.machine() in ("x86_64", "AMD64") and sys.platform != "win32":
     MODULES = {
+        SHARED: V2,
         "_engine": V2,
         "_baseline": V2,
-        "_avx2": V3,
-        "_avx512": [*V4, "-mprefer-vector-width=512"],
+        "_avx2": AVX2,
+        "_avx512": [*AVX512, "-mprefer-vector-width=512"],
     }
 elif platform.machine() in ("aarch64", "arm64"):
-    MODULES = {"_engine": [], "_neon": []}
+    MODULES = {SHARED: [], "_engine": [], "_neon": []}
 else:
-    MODULES = {"_engine": [], "_baseline": []}
+    MODULES = {SHARED: [], "_engine": [], "_baseline": []}
 
 
 class BuildOrExplain(build_ext):
@@ -54,15 +61,18 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"mlcore.kernels.native.{module}",
-                [str(FOLDER / f"{module}.pyx")],
+                f"{PACKAGE}.{module}",
+                # Cython writes the shared module itself.
+                [str(FOLDER / f"{module}.{'c' if module == SHARED else 'pyx'}")],
                 depends=[str(path) for kind in ("*.pxi", "*.h") for path in FOLDER.glob(kind)],
                 extra_compile_args=[*FLAGS, *flags],
+                extra_link_args=LINK,
                 optional=True,
             )
             for module, flags in MODULES.items()
         ],
         language_level=3,
+        shared_utility_qualified_name=f"{PACKAGE}.{SHARED}",
     ),
     cmdclass={"build_ext": BuildOrExplain},
 )

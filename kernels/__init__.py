@@ -205,8 +205,15 @@ def _why_missing(name: str) -> str | None:
 
 def status() -> list[Status]:
     """Return what there is of every backend, in order of preference. It imports them all."""
-    reasons = {name: _why_missing(name) for name in BACKENDS}
-    return [Status(name, reason is None, reason or "") for name, reason in reasons.items()]
+    found = []
+    for name in BACKENDS:
+        try:
+            reason = _why_missing(name)
+        except InputError as error:
+            # MLCORE_ISA is wrong: an error for those who want to compute, here the answer.
+            reason = str(error)
+        found.append(Status(name, reason is None, reason or ""))
+    return found
 
 
 def get(name: str | None = None) -> Backend:

@@ -158,8 +158,9 @@ def linear_backward(
         np.matmul(dz, w.T, out=dx)
 
 
-def _panels(panels: Real, depth: int, columns: int, lanes: int) -> Iterator[tuple[slice, Real]]:
+def _panels(panels: Real, shape: tuple[int, ...], lanes: int) -> Iterator[tuple[slice, Real]]:
     """Yield the columns that each panel holds, and the panel, (depth + 1, its width)."""
+    depth, columns = shape
     offset = 0
     for first in range(0, columns, 2 * lanes):
         held = slice(first, min(columns, first + 2 * lanes))
@@ -176,7 +177,7 @@ def pack_panels(w: Real, b: Real | None, lanes: int, panels: Real) -> None:
     vector wide where that is enough. Padding, and what is left of `panels` (M,), is zero.
     """
     panels[...] = 0
-    for held, panel in _panels(panels, *w.shape, lanes):
+    for held, panel in _panels(panels, w.shape, lanes):
         panel[:-1, : held.stop - held.start] = w[:, held]
         if b is not None:
             panel[-1, : held.stop - held.start] = b[held]
@@ -184,7 +185,7 @@ def pack_panels(w: Real, b: Real | None, lanes: int, panels: Real) -> None:
 
 def unpack_panels(panels: Real, lanes: int, w: Real, b: Real | None) -> None:
     """Write what `pack_panels` laid out back to w (K, N) and, where it is wanted, b (N,)."""
-    for held, panel in _panels(panels, *w.shape, lanes):
+    for held, panel in _panels(panels, w.shape, lanes):
         w[:, held] = panel[:-1, : held.stop - held.start]
         if b is not None:
             b[held] = panel[-1, : held.stop - held.start]

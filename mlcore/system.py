@@ -35,11 +35,20 @@ def report() -> dict[str, str]:
         if entry.available:
             state = "in use" if entry.name == chosen else "available"
         lines[f"backend {entry.name}"] = state
+    lines["instruction set"] = _instruction_set()
     lines["processor"] = _processor()
     lines["features"] = " ".join(_features()) or "unknown"
     lines["processors usable"] = str(threads.usable_processors())
     lines["threads"] = f"native engine {_engine_threads()}, NumPy's BLAS {_blas_threads()}"
     return lines
+
+
+def _instruction_set() -> str:
+    try:
+        module = kernels.get("native").module
+    except InputError:
+        return "none"
+    return module.__name__.rpartition("._")[2]
 
 
 def _blas() -> str:

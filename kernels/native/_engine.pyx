@@ -7,7 +7,7 @@ the arrays stay with whoever builds it, which `keep` makes sure of.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport isfinite
+from libc.math cimport isfinite, pow
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
@@ -47,7 +47,12 @@ KINDS = {
     "forward": FORWARD, "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
     "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY, "mse": MSE, "count_classes": COUNT_CLASSES,
     "count_sides": COUNT_SIDES, "copy_out": COPY_OUT, "input_gradient": INPUT_GRADIENT,
-    "weight_gradient": WEIGHT_GRADIENT, "total": TOTAL,
+    "weight_gradient": WEIGHT_GRADIENT, "update": UPDATE, "total": TOTAL,
+    "narrow_gather": NARROW_GATHER, "narrow_forward": NARROW_FORWARD,
+    "narrow_input_gradient": NARROW_INPUT_GRADIENT,
+    "narrow_weight_gradient": NARROW_WEIGHT_GRADIENT, "narrow_activation": NARROW_ACTIVATION,
+    "narrow_activation_backward": NARROW_ACTIVATION_BACKWARD, "narrow_to_rows": NARROW_TO_ROWS,
+    "narrow_from_rows": NARROW_FROM_ROWS,
 }
 UPDATES = {
     "plain_sgd": PLAIN_SGD, "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP,
@@ -67,6 +72,8 @@ cdef struct Run:
     Py_ssize_t samples, batch, first, last
     int64_t step, update
     double learning_rate
+    bint moments
+    double betas[2]
     bint guard
     Barrier barrier
     double loss, correct
@@ -82,6 +89,9 @@ cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
     step.update = run.update + at - run.first + 1
     step.learning_rate = run.learning_rate
     step.turn = at & 1
+    if run.moments:
+        step.powers[0] = pow(run.betas[0], <double> step.update)
+        step.powers[1] = pow(run.betas[1], <double> step.update)
     return step
 
 
@@ -160,7 +170,8 @@ cdef class Program:
     """
 
     cdef Operation *operations
-    cdef Py_ssize_t count, prologue, scratch_size, threads_ready
+    cdef Operation *layouts
+    cdef Py_ssize_t count, prologue, layout_count, scratch_size, threads_ready
     cdef const InstructionSet *instructions
     cdef int single
     cdef list kept
@@ -176,10 +187,63 @@ cdef class Program:
 
     def __dealloc__(self):
         free(self.operations)
+        free(self.layouts)
 
     def keep(self, *arrays):
         """Hold on to arrays whose addresses the operations contain."""
         self.kept.extend(arrays)
+
+    def lay_out(
+        self, uintptr_t weight, uintptr_t bias, Py_ssize_t depth, Py_ssize_t columns,
+        uintptr_t panels, bint changes
+    ):
+        """Keep in `panels` what stands at `weight` (depth, columns) and, or 0, at `bias`."""
+        cdef Operation *grown = <Operation *> realloc(
+            self.layouts, (self.layout_count + 1) * sizeof(Operation))
+        if grown == NULL:
+            raise MemoryError
+        self.layouts = grown
+        cdef Operation *op = &grown[self.layout_count]
+        memset(op, 0, sizeof(Operation))
+        op.single = self.single
+        op.x.at = <char *> weight
+        op.stored.at = <char *> bias
+        op.depth = depth
+        op.columns = columns
+        op.weights = <void *> panels
+        op.kind = UNPACK if changes else PACK
+        self.layout_count += 1
+
+    def fill_ones(self, uintptr_t address, Py_ssize_t stride, Py_ssize_t row):
+        """Set row `row` of a buffer of [units][samples] to one."""
+        cdef Py_ssize_t s
+        for s in range(stride):
+            if self.single:
+                (<float *> address)[row * stride + s] = 1
+            else:
+                (<double *> address)[row * stride + s] = 1
+
+    def pack(self):
+        """Bring all panels up to date."""
+        cdef Py_ssize_t i
+        cdef Operation op
+        cdef Step step
+        memset(&step, 0, sizeof(Step))
+        with nogil:
+            for i in range(self.layout_count):
+                op = self.layouts[i]
+                op.kind = PACK
+                self.instructions.run(&op, &step, NULL, 0, 1)
+
+    def unpack(self):
+        """Write what training has changed back to where it was packed from."""
+        cdef Py_ssize_t i
+        cdef Step step
+        memset(&step, 0, sizeof(Step))
+        with nogil:
+            for i in range(self.layout_count):
+                if self.layouts[i].kind == UNPACK:
+                    self.instructions.run(&self.layouts[i], &step, NULL, 0, 1)
 
     def add(self, str kind, str sharing, *, update=None, state=(), settings=(), **fields):
         """Append an operation.
@@ -281,6 +345,7 @@ cdef class Program:
             `last`, or the step whose loss is not finite and was not learned from.
         """
         cdef Run run
+        cdef Py_ssize_t i
         if first >= last:
             return 0.0, 0.0, last
         memset(&run, 0, sizeof(Run))
@@ -302,6 +367,11 @@ cdef class Program:
         run.step = step
         run.update = update
         run.learning_rate = learning_rate
+        for i in range(self.count):
+            if self.operations[i].update in (ADAM, ADAMW):
+                run.moments = True
+                run.betas[0] = self.operations[i].settings[0]
+                run.betas[1] = self.operations[i].settings[1]
         run.guard = guard
         with nogil:
             threads = pool_threads(threads)

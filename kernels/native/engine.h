@@ -27,13 +27,17 @@ typedef struct {
     int64_t step;    /* of the noise */
     int64_t update;  /* of the optimizer, from 1 */
     double learning_rate;
+    double powers[2]; /* Adam's beta_1 and beta_2, to the power of `update` */
     int turn;
 } Step;
 
 typedef enum {
     GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD,
     SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
-    INPUT_GRADIENT, WEIGHT_GRADIENT, TOTAL
+    INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL,
+    /* Those of networks of a few units. */
+    NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT,
+    NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
 } OperationKind;
 
 typedef enum { BY_ROWS, BY_PANELS, BY_CELLS } Sharing;

@@ -12,12 +12,15 @@ cdef extern from "engine.h":
         Py_ssize_t count, start
         int64_t step, update
         double learning_rate
+        double powers[2]
         int turn
 
     ctypedef enum OperationKind:
         GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD
         SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT
-        INPUT_GRADIENT, WEIGHT_GRADIENT, TOTAL
+        INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL
+        NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT
+        NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
 
     ctypedef enum Sharing:
         BY_ROWS, BY_PANELS, BY_CELLS

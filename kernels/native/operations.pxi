@@ -70,6 +70,7 @@ cdef void run_typed(
     cdef real *stored = rows_at(op.stored, step, like)
     cdef real *targets = rows_at(op.targets, step, like)
     cdef real *pre
+    cdef real **state = <real **> op.state
     cdef const int32_t *labels = <const int32_t *> targets
     cdef real number = <real> op.parameter
     cdef Update rule
@@ -137,8 +138,16 @@ cdef void run_typed(
             rule = update_of(op, step, like)
             weight_update(
                 x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule,
-                <real *> op.weights, <real **> op.state, <real *> op.gradient, scratch,
+                <real *> op.weights, state, <real *> op.gradient, scratch,
                 first_unit, last_unit)
+    elif op.kind == UPDATE:
+        rule = update_of(op, step, like)
+        update_span(
+            &rule, False, <real *> op.weights, <real *> op.gradient, state, 0, columns)
+    elif op.kind == PACK:
+        pack(x, stored, op.depth, columns, lanes, <real *> op.weights)
+    elif op.kind == UNPACK:
+        unpack(<real *> op.weights, op.depth, columns, lanes, x, stored)
     elif op.kind == SOFTMAX_CROSS_ENTROPY:
         cross_entropy(
             x + first * op.x.stride, op.x.stride,
@@ -176,7 +185,12 @@ cdef void run_typed(
 cdef void run_operation(
     const Operation *op, const Step *step, void *scratch, Py_ssize_t part, Py_ssize_t parts
 ) noexcept nogil:
-    if op.single:
+    if op.kind >= NARROW_GATHER:
+        if op.single:
+            run_narrow(<const float *> NULL, op, step)
+        else:
+            run_narrow(<const double *> NULL, op, step)
+    elif op.single:
         run_typed(<const float *> NULL, op, step, <float *> scratch, part, parts)
     else:
         run_typed(<const double *> NULL, op, step, <double *> scratch, part, parts)

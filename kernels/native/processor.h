@@ -1,4 +1,7 @@
-/* What the processor can do, and the operating system lets it do. */
+/* What the processor can do, and the operating system lets it do.
+ *
+ * Each function asks for all that setup.py lets the compiler use for that instruction set.
+ */
 #ifndef MLCORE_PROCESSOR_H
 #define MLCORE_PROCESSOR_H
 
@@ -8,7 +11,7 @@ static int processor_has_avx2(void)
 {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("bmi2");
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 }
 
 static int processor_has_avx512(void)

@@ -31,17 +31,17 @@ cdef Options options_of(
     elif op.update == ADAM:
         if real is float:
             options.adam_single = adam_options_float(
-                rate, given[0], given[1], given[2], decay, step.update)
+                rate, given[0], given[1], given[2], decay, step.powers)
         else:
             options.adam_double = adam_options_double(
-                rate, given[0], given[1], given[2], decay, step.update)
+                rate, given[0], given[1], given[2], decay, step.powers)
     elif op.update == ADAMW:
         if real is float:
             options.adam_single = adamw_options_float(
-                rate, given[0], given[1], given[2], decay, step.update)
+                rate, given[0], given[1], given[2], decay, step.powers)
         else:
             options.adam_double = adamw_options_double(
-                rate, given[0], given[1], given[2], decay, step.update)
+                rate, given[0], given[1], given[2], decay, step.powers)
     elif op.update == RMSPROP:
         if real is float:
             options.rmsprop_single = rmsprop_options_float(

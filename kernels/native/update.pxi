@@ -1,5 +1,6 @@
 """Optimizers: one pass over the flat parameter vector and the state beside it; see updates.h."""
 
+from libc.math cimport pow
 from libc.stdint cimport int64_t
 
 cdef extern from "updates.h":
@@ -24,16 +25,16 @@ cdef extern from "updates.h":
         double weight_decay, int64_t step) noexcept nogil
     AdamOptions_float adam_options_float(
         double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-        int64_t step) noexcept nogil
+        const double *powers) noexcept nogil
     AdamOptions_double adam_options_double(
         double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-        int64_t step) noexcept nogil
+        const double *powers) noexcept nogil
     AdamOptions_float adamw_options_float(
         double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-        int64_t step) noexcept nogil
+        const double *powers) noexcept nogil
     AdamOptions_double adamw_options_double(
         double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-        int64_t step) noexcept nogil
+        const double *powers) noexcept nogil
     RmspropOptions_float rmsprop_options_float(
         double learning_rate, double rho, double epsilon, double momentum, double weight_decay
     ) noexcept nogil
@@ -88,16 +89,17 @@ def adam(
 ):
     cdef AdamOptions_float single
     cdef AdamOptions_double twice
+    cdef double[2] powers = [pow(beta_1, <double> step), pow(beta_2, <double> step)]
     with nogil:
         if real is float:
             single = adam_options_float(
-                learning_rate, beta_1, beta_2, epsilon, weight_decay, step)
+                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
             adam_float(
                 &single, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
                 parameters.shape[0])
         else:
             twice = adam_options_double(
-                learning_rate, beta_1, beta_2, epsilon, weight_decay, step)
+                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
             adam_double(
                 &twice, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
                 parameters.shape[0])
@@ -110,16 +112,17 @@ def adamw(
 ):
     cdef AdamOptions_float single
     cdef AdamOptions_double twice
+    cdef double[2] powers = [pow(beta_1, <double> step), pow(beta_2, <double> step)]
     with nogil:
         if real is float:
             single = adamw_options_float(
-                learning_rate, beta_1, beta_2, epsilon, weight_decay, step)
+                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
             adam_float(
                 &single, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
                 parameters.shape[0])
         else:
             twice = adamw_options_double(
-                learning_rate, beta_1, beta_2, epsilon, weight_decay, step)
+                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
             adam_double(
                 &twice, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
                 parameters.shape[0])

@@ -80,33 +80,34 @@ typedef struct {
     real keep_1, take_1, keep_2, take_2, scale, root_scale, epsilon, decay, shrink;
 } NAME(AdamOptions);
 
-/* `decay` is added to the gradient, `shrink` multiplies the parameter. */
+/* `decay` is added to the gradient, `shrink` multiplies the parameter; the powers are those of the
+ * betas to the number of the step. */
 static inline NAME(AdamOptions) NAME(moments_options)(
     double learning_rate, double beta_1, double beta_2, double epsilon, double decay,
-    double shrink, int64_t step)
+    double shrink, const double *powers)
 {
     /* In float32, 1 - 0.999 would be off by a hundred thousandth. */
     return (NAME(AdamOptions)){
         .keep_1 = (real)beta_1, .take_1 = (real)(1 - beta_1),
         .keep_2 = (real)beta_2, .take_2 = (real)(1 - beta_2),
-        .scale = (real)(learning_rate / (1 - pow(beta_1, (double)step))),
-        .root_scale = (real)(1 / sqrt(1 - pow(beta_2, (double)step))),
+        .scale = (real)(learning_rate / (1 - powers[0])),
+        .root_scale = (real)(1 / sqrt(1 - powers[1])),
         .epsilon = (real)epsilon, .decay = (real)decay, .shrink = (real)shrink};
 }
 
 static inline NAME(AdamOptions) NAME(adam_options)(
     double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-    int64_t step)
+    const double *powers)
 {
-    return NAME(moments_options)(learning_rate, beta_1, beta_2, epsilon, weight_decay, 1, step);
+    return NAME(moments_options)(learning_rate, beta_1, beta_2, epsilon, weight_decay, 1, powers);
 }
 
 static inline NAME(AdamOptions) NAME(adamw_options)(
     double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-    int64_t step)
+    const double *powers)
 {
     return NAME(moments_options)(
-        learning_rate, beta_1, beta_2, epsilon, 0, 1 - learning_rate * weight_decay, step);
+        learning_rate, beta_1, beta_2, epsilon, 0, 1 - learning_rate * weight_decay, powers);
 }
 
 INLINE vec NAME(adam_step)(

@@ -1,0 +1,202 @@
+"""What the two translations of a plan into a program of the compiled executor have in common."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore.door import Targets
+from mlcore.kernels import native
+from mlcore.plan import Buffer, Operation, Plan, aligned_zeros
+
+# The address of a batch buffer, its stride in elements, and the bytes to its second copy.
+Rows = tuple[int, int, int]
+LINE = 64
+SOURCE_KINDS = {"uint8": 0, "float32": 1, "float64": 2}
+# The order of an optimizer's numbers and vectors in its operation.
+UPDATE_SETTINGS = {
+    "sgd": ("momentum", "dampening", "nesterov"),
+    "adam": ("beta_1", "beta_2", "epsilon"),
+    "adamw": ("beta_1", "beta_2", "epsilon"),
+    "rmsprop": ("rho", "epsilon", "momentum"),
+}
+UPDATE_STATE = {
+    "sgd": ("velocity",),
+    "adam": ("first_moment", "second_moment"),
+    "adamw": ("first_moment", "second_moment"),
+    "rmsprop": ("square_average", "gradient_average", "velocity"),
+}
+
+
+class Compiler:
+    """Translates a plan; gone once the program is made.
+
+    Parameters
+    ----------
+    plan, vectors, inputs, targets, scale, seed : as `NativeExecutor` takes them
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        vectors: dict[str, NDArray[Any]],
+        inputs: NDArray[Any],
+        targets: Targets | None,
+        *,
+        scale: float,
+        seed: int,
+    ) -> None:
+        self.plan, self.vectors, self.inputs, self.targets = plan, vectors, inputs, targets
+        self.scale, self.seed = scale, seed
+        self.module: Any = plan.backend.module
+        self.size = plan.dtype.itemsize
+        self.lanes: int = self.module.LANES[plan.dtype.name]
+        self.places: dict[str, Rows] = {}
+        self.used = 0
+        self.program = native.program(
+            self.module, single=plan.dtype == np.float32, scratch_bytes=self.scratch_bytes()
+        )
+        self.program.keep(inputs, targets, *vectors.values())
+        memory = self.reserve()
+        self.program.keep(memory)
+        self.base: int = memory.ctypes.data
+        self.write()
+        self.program.finish()
+
+    def scratch_bytes(self) -> int:
+        """Return what each thread needs beside the buffers."""
+        return 0
+
+    def place_buffers(self) -> None:
+        """Call `place` for every batch buffer."""
+        raise NotImplementedError
+
+    def write(self) -> None:
+        """Add the operations to the program."""
+        raise NotImplementedError
+
+    def place(self, name: str, elements: int, stride: int, itemsize: int, twice: bool) -> None:
+        """Give a buffer its place.
+
+        Buffers stand a cache line apart, so that those whose size is a power of two do not
+        begin at the same place of the cache.
+        """
+        size = -(-elements * itemsize // LINE) * LINE + LINE
+        self.places[name] = (self.used, stride, size if twice else 0)
+        self.used += 2 * size if twice else size
+
+    def reserve(self) -> NDArray[Any]:
+        """Return the memory of all batch buffers."""
+        self.place_buffers()
+        return aligned_zeros(self.used, np.uint8)
+
+    def rows(self, buffer: Buffer | str | None) -> Rows | None:
+        """Return where a batch buffer lies, as the program takes it."""
+        if buffer is None:
+            return None
+        at, stride, flip = self.places[buffer if isinstance(buffer, str) else buffer.name]
+        return self.base + at, stride, flip
+
+    def address(self, name: str, offset: int = 0) -> int:
+        """Return the address of an element of a flat vector."""
+        address: int = self.vectors[name].ctypes.data
+        return address + offset * self.size
+
+    def source_of(self, gather: Operation) -> dict[str, Any]:
+        """Return the fields that say from what, and with which factor, a batch is gathered."""
+        given = gather.arguments
+        if gather.kernel == "gather_labels":
+            return {"source": self.given_targets.array.ctypes.data}
+        is_input = given["source"].name == "inputs"
+        array = self.inputs if is_input else self.given_targets.array
+        return {
+            "source": array.ctypes.data,
+            "source_kind": SOURCE_KINDS[array.dtype.name],
+            "parameter": self.scale if is_input else 1.0,
+            "columns": given["out"].columns,
+        }
+
+    @property
+    def given_targets(self) -> Targets:
+        """The targets of a plan that has a loss."""
+        if self.targets is None:
+            raise TypeError("a plan with a loss needs targets")
+        return self.targets
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether right answers are counted by classes that the loss does not gather."""
+        return (
+            self.targets is not None
+            and self.targets.classes is not None
+            and not self.targets.labelled
+        )
+
+    def place_answers(self, twice: bool) -> None:
+        """Place the count of right answers, and the classes that it needs."""
+        batch = self.plan.batch_size
+        self.place("right", batch, 0, 8, False)
+        if self.counts_classes:
+            self.place("classes", batch, 0, 4, twice)
+
+    def gather_classes(self) -> None:
+        """Add the gather of the classes by which right answers are counted."""
+        if self.counts_classes:
+            classes = self.given_targets.classes
+            assert classes is not None
+            self.program.add(
+                "gather_labels", "rows", source=classes.ctypes.data, out=self.rows("classes")
+            )
+
+    def add_loss(self, op: Operation, outputs: Rows, answers: Rows, grad: Rows | None) -> None:
+        """Add the loss, and the count of right answers where there are any."""
+        given = op.arguments
+        columns = (given.get("logits") or given["outputs"]).columns
+        common = {"x": outputs, "columns": columns}
+        self.program.add(
+            op.kernel, "rows", targets=answers, out=self.rows(given["losses"]), grad=grad, **common
+        )
+        targets = self.given_targets
+        if targets.sides:
+            self.program.add(
+                "count_sides", "rows", targets=answers, out=self.rows("right"), **common
+            )
+        elif targets.classes is not None:
+            judged = answers if targets.labelled else self.rows("classes")
+            self.program.add(
+                "count_classes", "rows", targets=judged, out=self.rows("right"), **common
+            )
+
+    def add_total(self) -> None:
+        """Add the sums over a step, after which a loss that is not finite ends the run."""
+        judged = self.given_targets.judge is not None
+        self.program.add(
+            "total", "rows", x=self.rows(self.plan.losses),
+            targets=self.rows("right") if judged else None,
+        )  # fmt: skip
+
+    def activation_fields(self, given: Any) -> dict[str, Any]:
+        """Return an operation's activation and its parameter."""
+        return {
+            "activation": self.module.ACTIVATION_CODES[given["activation"]],
+            "parameter": given["parameter"],
+        }
+
+    def rule_fields(self, rule: Operation, state: list[int]) -> dict[str, Any]:
+        """Return the settings of an update; `state` holds the addresses of its vectors."""
+        given = rule.arguments
+        plain = rule.kernel == "sgd" and given["velocity"] is None
+        return {
+            "update": "plain_sgd" if plain else rule.kernel,
+            "state": state,
+            "settings": [float(given[name]) for name in UPDATE_SETTINGS[rule.kernel]],
+            "weight_decay": given["weight_decay"],
+        }
+
+
+def elements(buffer: Buffer) -> int:
+    """Return how many numbers a buffer holds, without padding."""
+    return math.prod(buffer.shape)

@@ -1,0 +1,112 @@
+"""Runs a plan natively: whole stretches of an epoch in one call, without the GIL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mlcore.door import Targets
+from mlcore.engine.narrow import NarrowCompiler
+from mlcore.engine.wide import WideCompiler
+from mlcore.executor import Index, NonFiniteLossError, PythonExecutor, Totals
+from mlcore.kernels import threads
+from mlcore.plan import Plan
+
+# An extra thread must bring more than its barriers cost.
+FLOPS_A_THREAD = 1e6
+
+
+class NativeExecutor:
+    """Runs a plan with the compiled executor of the plan's backend.
+
+    Takes what `PythonExecutor` takes, and gives the same results to rounding. `vectors` are
+    brought up to date by `sync`, after which they may be changed.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        vectors: dict[str, NDArray[Any]],
+        inputs: NDArray[Any],
+        targets: Targets | None = None,
+        *,
+        scale: float = 1.0,
+        seed: int = 0,
+        guard: bool = True,
+    ) -> None:
+        self.plan, self.vectors, self.inputs, self.targets = plan, vectors, inputs, targets
+        self.scale, self.seed, self.guard = scale, seed, guard
+        self.ahead = self.fresh = False
+        kind = NarrowCompiler if NarrowCompiler.suits(plan) else WideCompiler
+        self.program = kind(plan, vectors, inputs, targets, scale=scale, seed=seed).program
+        self.learns = any(op.phase in ("backward", "update") for op in plan.operations)
+        self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
+
+    def run(
+        self,
+        order: Index,
+        first: int,
+        last: int,
+        *,
+        step: int = 0,
+        update: int = 0,
+        learning_rate: float = 0.0,
+        outputs: NDArray[Any] | None = None,
+        totals: Totals | None = None,
+    ) -> Totals:
+        """Run steps `first` to `last` - 1 of a pass over `order`; see `PythonExecutor.run`."""
+        totals = Totals() if totals is None else totals
+        if outputs is not None:
+            self.program.point_output(outputs.ctypes.data)
+        if not self.fresh:
+            self.program.pack()
+            self.fresh = True
+        batch = self.plan.batch_size
+        loss, correct, stopped = self.program.run(
+            order, batch, first, last, step=step, update=update, learning_rate=learning_rate,
+            guard=self.guard and self.learns,
+            threads=min(threads.get_num_threads(), self.useful_threads),
+        )  # fmt: skip
+        self.ahead = self.learns
+        totals.loss += loss
+        totals.correct += correct
+        totals.samples += max(0, min(stopped * batch, len(order)) - first * batch)
+        if stopped < last:
+            self._diagnose(order, stopped, step + stopped - first, update + stopped - first)
+        return totals
+
+    def sync(self) -> None:
+        """Write the weights and the optimizer's state back to the flat vectors."""
+        if self.ahead:
+            self.program.unpack()
+        self.ahead = self.fresh = False
+
+    def _diagnose(self, order: Index, at: int, step: int, update: int) -> None:
+        """Repeat the step in Python, on copies, to name the first tensor that is not finite."""
+        self.sync()
+        vectors = {name: vector.copy() for name, vector in self.vectors.items()}
+        executor = PythonExecutor(
+            self.plan, vectors, self.inputs, self.targets, scale=self.scale, seed=self.seed
+        )
+        executor.run(order, at, at + 1, step=step, update=update)
+        raise NonFiniteLossError(at, "", "losses", f"the sum of losses overflowed at step {at + 1}")
+
+
+Executor = PythonExecutor | NativeExecutor
+
+
+def executor_for(
+    plan: Plan,
+    vectors: dict[str, NDArray[Any]],
+    inputs: NDArray[Any],
+    targets: Targets | None = None,
+    *,
+    scale: float = 1.0,
+    seed: int = 0,
+    guard: bool = True,
+) -> Executor:
+    """Return the executor of the plan's backend: the native one where there is one."""
+    native_backend = hasattr(plan.backend.module, "ENGINE")
+    kind = NativeExecutor if native_backend else PythonExecutor
+    return kind(plan, vectors, inputs, targets, scale=scale, seed=seed, guard=guard)

@@ -1,0 +1,234 @@
+"""Networks of any width: batches lie in rows, weights in panels, threads share the work.
+
+The program differs from the plan in three ways. Weights and optimizer state lie in panels for as
+long as nobody looks at them; updates are taken while a weight gradient is still in the cache; and
+an activation's derivative is applied where the input gradient that it multiplies has just been
+computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mlcore.engine.compiler import UPDATE_STATE, Compiler, elements
+from mlcore.kernels import ACTIVATIONS
+from mlcore.plan import Buffer, Operation, aligned_zeros
+
+# What each thread can do for rows of its own, before the first product.
+EARLY = ("gaussian_noise", "dropout", "activation")
+# Layers whose weights have no more bytes than this are computed row by row: every thread reads
+# them all, and no thread waits for another.
+SHARED_BYTES = 64 * 1024
+
+
+@dataclass
+class Packed:
+    """The weights of a dense layer in panels, and the vectors that are laid out like them."""
+
+    weight: Buffer
+    bias: Buffer | None
+    learns: bool
+    panels: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class WideCompiler(Compiler):
+    """Translates any plan."""
+
+    def place_buffers(self) -> None:
+        """Place every batch buffer of the plan; those of the next batch twice."""
+        operations = self.plan.operations
+        self.updates = [op for op in operations if op.phase == "update"]
+        self.early = [op for op in operations if op.phase == "data"]
+        self.rest = [op for op in operations if op.phase not in ("data", "update")]
+        while self.rest and self.rest[0].kernel in EARLY:
+            self.early.append(self.rest.pop(0))
+        twice = {op.arguments["out"].name for op in self.early}
+        # The inputs of dense layers have a column of ones behind them, for the bias.
+        self.ones = {op.arguments["x"].name for op in self.rest if "w" in op.arguments}
+        self.packed: dict[str, Packed] = {}
+        for op in (*self.early, *self.rest):
+            for buffer in op.buffers.values():
+                if buffer.place != "arena" or buffer.name in self.places:
+                    continue
+                stride, size = 0, elements(buffer)
+                if len(buffer.shape) == 2:
+                    stride = self.module.stride(buffer.columns, self.plan.dtype.name)
+                    size = buffer.shape[0] * stride
+                again = buffer.name in twice
+                self.place(buffer.name, size, stride, buffer.dtype.itemsize, again)
+        self.place_answers(twice=True)
+
+    def scratch_bytes(self) -> int:
+        """Return room for a transposed panel, or for the gradient of a tile."""
+        widths = [op.dims()["N"] for op in self.plan.operations if "w" in op.arguments]
+        return max(max(widths, default=0) + self.lanes, 64) * 2 * self.lanes * self.size
+
+    def write(self) -> None:
+        """Add what is done early, forward and backward, and then the updates."""
+        for op in self.early:
+            self._add_rows(op)
+        self.gather_classes()
+        updates: list[dict[str, Any]] = []
+        for at, op in enumerate(self.rest):
+            if op.kernel == "linear":
+                self._add_forward(op)
+            elif op.phase == "loss":
+                given = op.arguments
+                outputs = self.rows(given.get("logits") or given["outputs"])
+                answers = self.rows(given.get("labels") or given["targets"])
+                assert outputs is not None
+                assert answers is not None
+                self.add_loss(op, outputs, answers, self.rows(given["grad"]))
+            elif op.kernel == "linear_backward":
+                following = self.rest[at + 1] if at + 1 < len(self.rest) else None
+                self._add_backward(op, self.rest[at - 1], following, updates)
+            else:
+                self._add_rows(op)
+        if self.plan.losses is not None:
+            self.add_total()
+        elif self.plan.outputs is not None:
+            outputs = self.rows(self.plan.outputs)
+            self.program.add("copy_out", "rows", x=outputs, columns=self.plan.outputs.columns)
+        for fields in updates:
+            self.program.add("weight_gradient", "cells", **fields)
+
+    def _add_rows(self, op: Operation) -> None:
+        """Add an operation that a thread does for rows of its own."""
+        given = op.arguments
+        out: Buffer = given["out"]
+        fields: dict[str, Any] = {"out": self.rows(out), "ones": out.name in self.ones}
+        if len(out.shape) == 2:
+            fields["columns"] = out.columns
+        if op.kernel in ("gather", "gather_labels"):
+            fields |= self.source_of(op)
+        elif op.kernel in ("gaussian_noise", "dropout"):
+            strength = given["stddev" if op.kernel == "gaussian_noise" else "rate"]
+            fields |= {
+                "x": self.rows(given["x"]), "parameter": strength, "seed": self.seed,
+                "stream": given["stream"],
+            }  # fmt: skip
+        else:
+            read = {name: self.rows(given[name]) for name in ("x", "grad", "stored") & given.keys()}
+            fields |= {**read, **self.activation_fields(given)}
+        self.program.add(op.kernel, "rows", **fields)
+
+    def _panels(self, packed: Packed, name: str) -> int:
+        """Return the address of a vector's panels, after making them."""
+        weight, bias = packed.weight, packed.bias
+        if name not in packed.panels:
+            depth, columns = weight.shape
+            size = self.module.packed_elements(depth, columns, self.plan.dtype.name)
+            packed.panels[name] = aligned_zeros(size, self.plan.dtype)
+            self.program.keep(packed.panels[name])
+            self.program.lay_out(
+                self.address(name, weight.offset),
+                0 if bias is None else self.address(name, bias.offset),
+                depth, columns, packed.panels[name].ctypes.data, packed.learns,
+            )  # fmt: skip
+        address: int = packed.panels[name].ctypes.data
+        return address
+
+    def _sharing(self, packed: Packed) -> str:
+        return "rows" if elements(packed.weight) * self.size <= SHARED_BYTES else "panels"
+
+    def _add_forward(self, op: Operation) -> None:
+        given = op.arguments
+        weight: Buffer = given["w"]
+        learns = any(
+            later.arguments["dw"] is not None and later.arguments["w"].name == weight.name
+            for later in self.rest
+            if later.kernel == "linear_backward"
+        )
+        packed = self.packed[weight.name] = Packed(weight, given["b"], learns)
+        depth, columns = weight.shape
+        rowwise = ACTIVATIONS[given["activation"]].rowwise
+        self.program.add(
+            "forward", "rows" if rowwise else self._sharing(packed),
+            x=self.rows(given["x"]), out=self.rows(given["out"]), pre=self.rows(given["pre"]),
+            weights=self._panels(packed, "parameters"), biased=given["b"] is not None,
+            depth=depth, columns=columns, ones=given["out"].name in self.ones,
+            **self.activation_fields(given),
+        )  # fmt: skip
+
+    def _add_backward(
+        self,
+        op: Operation,
+        previous: Operation,
+        following: Operation | None,
+        updates: list[dict[str, Any]],
+    ) -> None:
+        """Add the input gradient, and keep for later what the weights learn from.
+
+        The gradient of the pre-activation takes the place of that of the output.
+        """
+        given = op.arguments
+        grad: Buffer = given["grad"]
+        if given["activation"] != "identity" and not _is_fused(previous, op):
+            self.program.add(
+                "activation_backward", "rows", grad=self.rows(grad), out=self.rows(grad),
+                stored=self.rows(given["stored"]), columns=grad.columns,
+                **self.activation_fields(given),
+            )  # fmt: skip
+        packed = self.packed[given["w"].name]
+        depth, columns = packed.weight.shape
+        product = {
+            "grad": self.rows(grad), "depth": depth, "columns": columns,
+            "weights": self._panels(packed, "parameters"),
+        }  # fmt: skip
+        if given["dw"] is not None:
+            updates.append({
+                **product, "x": self.rows(given["x"]), "biased": given["db"] is not None,
+                **self._update_of(packed, given),
+            })  # fmt: skip
+        if given["dx"] is None:
+            return
+        slope: dict[str, Any] = {}
+        if following is not None and _is_fused(op, following):
+            earlier = following.arguments
+            slope = {"stored": self.rows(earlier["stored"]), **self.activation_fields(earlier)}
+        self.program.add(
+            "input_gradient", self._sharing(packed), out=self.rows(given["dx"]), **product, **slope
+        )
+
+    def _update_of(self, packed: Packed, given: Any) -> dict[str, Any]:
+        """Return a layer's update, or without one where its gradient is to be kept."""
+        rule = self._covering(given["dw"])
+        if rule is None:
+            return {"gradient": self._panels(packed, "gradients")}
+        state = [
+            self._panels(packed, name) if rule.arguments[name] is not None else 0
+            for name in UPDATE_STATE[rule.kernel]
+        ]
+        fields = self.rule_fields(rule, state)
+        bias_rule = self._covering(given["db"]) if given["db"] is not None else rule
+        assert bias_rule is not None
+        fields["bias_decay"] = bias_rule.arguments["weight_decay"]
+        fields["bias_apart"] = fields["bias_decay"] != fields["weight_decay"]
+        if self.plan.batch_size > self.module.SUMMED_IN_REGISTERS:
+            depth, columns = packed.weight.shape
+            size = self.module.packed_elements(depth, columns, self.plan.dtype.name)
+            gradient = aligned_zeros(size, self.plan.dtype)
+            self.program.keep(gradient)
+            fields["gradient"] = gradient.ctypes.data
+        return fields
+
+    def _covering(self, gradient: Buffer) -> Operation | None:
+        """Return the update of the run of parameters that a gradient belongs to."""
+
+        def covers(op: Operation) -> bool:
+            vector: Buffer = op.arguments["gradients"]
+            return vector.offset <= gradient.offset < vector.offset + vector.shape[0]
+
+        return next((op for op in self.updates if covers(op)), None)
+
+
+def _is_fused(op: Operation, earlier: Operation) -> bool:
+    """Tell whether the input gradient of `op` applies the activation of the layer before it."""
+    return (
+        op.kernel == earlier.kernel == "linear_backward"
+        and op.arguments["dx"] is earlier.arguments["grad"]
+        and not ACTIVATIONS[earlier.arguments["activation"]].rowwise
+    )
