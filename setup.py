@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 PACKAGE = "mlcore.kernels.native"
 FOLDER = Path("kernels/native")
 FLAGS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno", "-fno-trapping-math", "-g0"]
-# Symbols take a tenth of the modules.
+# Without the symbols, which only debuggers and profilers look at.
 LINK = ["-Wl,-s"] if sys.platform == "linux" else []
 
 # What Cython's own code for arrays needs is compiled once, for all modules together.

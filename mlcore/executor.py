@@ -44,6 +44,15 @@ class NonFiniteLossError(ArithmeticError):
         self.step, self.layer, self.tensor = step, layer, tensor
 
 
+def with_gradients(plan: Plan, vectors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return `vectors` with a vector for the gradients, where the plan writes them."""
+    written = any(b.place == "gradients" for op in plan.operations for b in op.buffers.values())
+    if not written or "gradients" in vectors:
+        return vectors
+    parameters = vectors["parameters"]
+    return {**vectors, "gradients": aligned_zeros(parameters.size, parameters.dtype)}
+
+
 class PythonExecutor:
     """Walks the operations of a plan and calls the backend's kernel for each.
 
@@ -51,7 +60,8 @@ class PythonExecutor:
     ----------
     plan : Plan
     vectors : dict of str to ndarray
-        The flat vectors that the plan cuts views from: parameters, gradients, optimizer state.
+        The flat vectors that the plan cuts views from: parameters, optimizer state, and
+        gradients where they are wanted.
     inputs : ndarray (n, features)
         uint8, float32 or float64, C-contiguous.
     targets : Targets or None
@@ -77,7 +87,7 @@ class PythonExecutor:
     ) -> None:
         self.plan = plan
         self.guard = guard
-        self.vectors = vectors
+        self.vectors = with_gradients(plan, vectors)
         self.targets = targets
         self.arena = aligned_zeros(plan.arena_bytes, np.uint8)
         self.settings: dict[str, Any] = {"scale": scale, "seed": seed}

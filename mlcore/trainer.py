@@ -228,7 +228,7 @@ class Trainer:
         model, settings = self.model, self.settings
         progress, history = model.progress, self._begin()
         executor = self._executor()
-        evaluations = self._evaluations()
+        evaluations = self._evaluations(executor)
         with Interrupts() as interrupts, self._telling_of_exceptions(executor):
             self._tell("on_train_begin")
             for epoch in range(progress.epoch, settings.epochs):
@@ -239,7 +239,6 @@ class Trainer:
                 try:
                     self._train_epoch(executor, rate, interrupts)
                     samples += progress.totals.samples
-                    executor.sync()
                     seconds = time.perf_counter() - began
                     record = {
                         "epoch": float(epoch + 1),
@@ -249,6 +248,7 @@ class Trainer:
                         "seconds": seconds,
                         "samples_per_second": _rate(samples, seconds),
                     }
+                    executor.sync()
                     if self.guard:
                         self._check_epoch(record)
                 except NonFiniteLossError as error:
@@ -289,23 +289,19 @@ class Trainer:
             model, batch_size=self.batch_size, loss=self.loss, optimizer=self.optimizer, noise=True,
             source_dtype=self.inputs.array.dtype, labelled=self.targets.labelled,
         )  # fmt: skip
-        vectors = {
-            "parameters": model.parameters,
-            "gradients": aligned_zeros(model.parameters.size, model.dtype),
-            **model.optimizer_state,
-        }
+        vectors = {"parameters": model.parameters, **model.optimizer_state}
         return executor_for(
             plan, vectors, self.inputs.array, self.targets,
             scale=self.inputs.scale, seed=self.settings.seed, guard=self.guard,
         )  # fmt: skip
 
-    def _evaluations(self) -> dict[str, Evaluation]:
+    def _evaluations(self, executor: Executor) -> dict[str, Evaluation]:
         """Return what is measured after each epoch, by the prefix of its columns."""
         data = {"": (self.inputs, self.targets)} if self.settings.evaluate_train else {}
         if self.validation is not None:
             data["val_"] = self.validation
         return {
-            prefix: Evaluation(self.model, self.loss, *pair, EVALUATION_BATCH)
+            prefix: Evaluation(self.model, self.loss, *pair, EVALUATION_BATCH, executor)
             for prefix, pair in data.items()
         }
 
@@ -414,10 +410,18 @@ class Evaluation:
     loss : Loss
     inputs, targets : Inputs, Targets
     batch_size : int
+    lender : Executor, optional
+        What trains the model, and has its newest weights.
     """
 
     def __init__(
-        self, model: Sequential, loss: Loss, inputs: Inputs, targets: Targets, batch_size: int
+        self,
+        model: Sequential,
+        loss: Loss,
+        inputs: Inputs,
+        targets: Targets,
+        batch_size: int,
+        lender: Executor | None = None,
     ) -> None:
         self.targets = targets
         self.batch_size = min(batch_size, len(inputs))
@@ -427,15 +431,15 @@ class Evaluation:
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
         )  # fmt: skip
         self.executor = executor_for(
-            plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale
-        )
+            plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale,
+            lender=lender,
+        )  # fmt: skip
         self.chunk = max(1, int(FLOPS_BETWEEN_LOOKS / max(plan.flops, 1.0)))
 
     def run(self, interrupts: Interrupts | None = None) -> Totals:
         """Return the sums of loss, right answers and samples."""
         totals = Totals()
         steps = -(-len(self.order) // self.batch_size)
-        self.executor.sync()
         for step in range(0, steps, self.chunk):
             if interrupts is not None:
                 interrupts.check()

@@ -41,6 +41,12 @@ def program(kernels: ModuleType, *, single: bool, scratch_bytes: int) -> Any:
     return _module("_engine").Program(kernels.ENGINE, single, scratch_bytes)
 
 
+def predict(program: Any, x: Any, outputs: Any) -> bool:
+    """Run a program that predicts; see `_engine.predict`."""
+    finite: bool = _module("_engine").predict(program, x, outputs)
+    return finite
+
+
 def kernels() -> ModuleType:
     """Return the kernels of the chosen instruction set.
 

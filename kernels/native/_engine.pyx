@@ -46,7 +46,7 @@ KINDS = {
     "dropout": DROPOUT, "activation": ACTIVATION, "activation_backward": ACTIVATION_BACKWARD,
     "forward": FORWARD, "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
     "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY, "mse": MSE, "count_classes": COUNT_CLASSES,
-    "count_sides": COUNT_SIDES, "copy_out": COPY_OUT, "input_gradient": INPUT_GRADIENT,
+    "count_sides": COUNT_SIDES, "copy_out": COPY_OUT, "plain_forward": PLAIN_FORWARD, "input_gradient": INPUT_GRADIENT,
     "weight_gradient": WEIGHT_GRADIENT, "update": UPDATE, "total": TOTAL,
     "narrow_gather": NARROW_GATHER, "narrow_forward": NARROW_FORWARD,
     "narrow_input_gradient": NARROW_INPUT_GRADIENT,
@@ -380,6 +380,50 @@ cdef class Program:
             if threads > 1:
                 pool_release()
         return run.loss, run.correct, run.stopped
+
+
+ctypedef fused number:
+    float
+    double
+
+
+cdef bint all_finite(const number *values, Py_ssize_t size) noexcept nogil:
+    cdef number total = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        # Zero, or NaN from then on.
+        total += values[i] * 0
+    return total == 0
+
+
+def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
+    """Run a program that predicts a few samples; False, and nothing, if one is not finite.
+
+    The GIL is kept, because the program's buffers serve one call at a time.
+    """
+    cdef Py_ssize_t i, samples = x.shape[0]
+    cdef Run run
+    if not all_finite(&x[0, 0], samples * x.shape[1]):
+        return False
+    for i in range(program.count):
+        if program.operations[i].kind == GATHER:
+            program.operations[i].source = &x[0, 0]
+        elif program.operations[i].kind == COPY_OUT:
+            program.operations[i].out.at = <char *> &out[0, 0]
+    memset(&run, 0, sizeof(Run))
+    run.operations = program.operations
+    run.count = program.count
+    run.prologue = program.prologue
+    run.instructions = program.instructions
+    run.order = FIRST
+    run.samples = run.batch = samples
+    run.last = 1
+    run.barrier.parts = 1
+    work(&run, 0, 1)
+    return True
+
+
+cdef int64_t[16] FIRST = list(range(16))
 
 
 cdef Rows rows_of(given) except *:

@@ -115,6 +115,10 @@ cdef void run_typed(
                 out + first * op.out.stride, op.out.stride, last - first, columns)
         if last_unit < count_panels(columns, lanes):
             return
+    elif op.kind == PLAIN_FORWARD:
+        plain_forward(
+            x, op.x.stride, <real *> op.weights, <real *> op.state[0], op.depth, columns,
+            op.activation, number, out, op.out.stride, first, last)
     elif op.kind == INPUT_GRADIENT:
         last_unit = count_panels(op.depth, lanes)
         if op.sharing == BY_PANELS:

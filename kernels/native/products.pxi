@@ -25,6 +25,14 @@ cdef extern from "tile.h":
     void transpose_square_double(
         const double *source, Py_ssize_t from_row, double *to, Py_ssize_t to_row) noexcept nogil
 
+cdef extern from "strip.h":
+    void row_product_float(
+        const float *x, const float *w, const float *b, Py_ssize_t depth, Py_ssize_t columns,
+        float *out) noexcept nogil
+    void row_product_double(
+        const double *x, const double *w, const double *b, Py_ssize_t depth, Py_ssize_t columns,
+        double *out) noexcept nogil
+
 cdef enum:
     # A weight gradient sums so many samples in registers; more go through memory, and so many
     # rows of the weights at a time, so that the samples they meet stay in the second-level cache.
@@ -160,6 +168,25 @@ cdef void forward(
                 activate(
                     code, parameter, z, z_row, out + row * out_row + panel.first, out_row, taken,
                     panel.columns)
+
+
+cdef void plain_forward(
+    const real *x, Py_ssize_t x_row, const real *w, const real *b, Py_ssize_t depth,
+    Py_ssize_t columns, int code, real parameter, real *out, Py_ssize_t out_row,
+    Py_ssize_t first_row, Py_ssize_t last_row
+) noexcept nogil:
+    """out = activation(x @ w + b) for a few rows, from weights in their plain layout."""
+    cdef Py_ssize_t row
+    for row in range(first_row, last_row):
+        if real is float:
+            row_product_float(
+                x + row * x_row, w, b, depth, columns, out + row * out_row)
+        else:
+            row_product_double(
+                x + row * x_row, w, b, depth, columns, out + row * out_row)
+    activate(
+        code, parameter, out + first_row * out_row, out_row, out + first_row * out_row, out_row,
+        last_row - first_row, columns)
 
 
 cdef inline void transpose_panel(

@@ -5,5 +5,6 @@ chooses between the two.
 """
 
 from mlcore.engine.executor import Executor, NativeExecutor, executor_for
+from mlcore.engine.wide import FEW
 
-__all__ = ["Executor", "NativeExecutor", "executor_for"]
+__all__ = ["FEW", "Executor", "NativeExecutor", "executor_for"]

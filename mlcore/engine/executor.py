@@ -8,9 +8,15 @@ from numpy.typing import NDArray
 
 from mlcore.door import Targets
 from mlcore.engine.narrow import NarrowCompiler
-from mlcore.engine.wide import WideCompiler
-from mlcore.executor import Index, NonFiniteLossError, PythonExecutor, Totals
-from mlcore.kernels import threads
+from mlcore.engine.wide import Panels, WideCompiler
+from mlcore.executor import (
+    Index,
+    NonFiniteLossError,
+    PythonExecutor,
+    Totals,
+    with_gradients,
+)
+from mlcore.kernels import native, threads
 from mlcore.plan import Plan
 
 # An extra thread must bring more than its barriers cost.
@@ -22,6 +28,12 @@ class NativeExecutor:
 
     Takes what `PythonExecutor` takes, and gives the same results to rounding. `vectors` are
     brought up to date by `sync`, after which they may be changed.
+
+    Parameters
+    ----------
+    lender : NativeExecutor, optional
+        An executor that trains the same model, whose weights are used where they are: they need
+        not be packed again, nor brought up to date before.
     """
 
     def __init__(
@@ -34,12 +46,22 @@ class NativeExecutor:
         scale: float = 1.0,
         seed: int = 0,
         guard: bool = True,
+        lender: NativeExecutor | None = None,
     ) -> None:
-        self.plan, self.vectors, self.inputs, self.targets = plan, vectors, inputs, targets
+        self.plan, self.inputs, self.targets = plan, inputs, targets
+        self.lender = lender
         self.scale, self.seed, self.guard = scale, seed, guard
         self.ahead = self.fresh = False
-        kind = NarrowCompiler if NarrowCompiler.suits(plan) else WideCompiler
-        self.program = kind(plan, vectors, inputs, targets, scale=scale, seed=seed).program
+        settings: dict[str, Any] = {"scale": scale, "seed": seed}
+        self.panels: Panels | None = lender.panels if lender else None
+        if NarrowCompiler.suits(plan) and not self.panels:
+            self.vectors = with_gradients(plan, vectors)
+            narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
+            self.program = narrow.program
+        else:
+            self.vectors = vectors
+            wide = WideCompiler(plan, vectors, inputs, targets, panels=self.panels, **settings)
+            self.program, self.panels = wide.program, wide.packed
         self.learns = any(op.phase in ("backward", "update") for op in plan.operations)
         self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
 
@@ -59,9 +81,7 @@ class NativeExecutor:
         totals = Totals() if totals is None else totals
         if outputs is not None:
             self.program.point_output(outputs.ctypes.data)
-        if not self.fresh:
-            self.program.pack()
-            self.fresh = True
+        (self.lender or self).bring_panels()
         batch = self.plan.batch_size
         loss, correct, stopped = self.program.run(
             order, batch, first, last, step=step, update=update, learning_rate=learning_rate,
@@ -81,6 +101,20 @@ class NativeExecutor:
         if self.ahead:
             self.program.unpack()
         self.ahead = self.fresh = False
+
+    def bring_panels(self) -> None:
+        """Pack the weights, unless nobody can have changed them since they were packed."""
+        if not self.fresh:
+            self.program.pack()
+            self.fresh = True
+
+    def predict(self, x: NDArray[Any], outputs: NDArray[Any]) -> bool:
+        """Predict as many samples as the plan's batch has, other ones than at first.
+
+        Returns False, and leaves `outputs`, where a sample is not finite.
+        """
+        finite: bool = native.predict(self.program, x, outputs)
+        return finite
 
     def _diagnose(self, order: Index, at: int, step: int, update: int) -> None:
         """Repeat the step in Python, on copies, to name the first tensor that is not finite."""
@@ -105,8 +139,11 @@ def executor_for(
     scale: float = 1.0,
     seed: int = 0,
     guard: bool = True,
+    lender: Executor | None = None,
 ) -> Executor:
     """Return the executor of the plan's backend: the native one where there is one."""
-    native_backend = hasattr(plan.backend.module, "ENGINE")
-    kind = NativeExecutor if native_backend else PythonExecutor
-    return kind(plan, vectors, inputs, targets, scale=scale, seed=seed, guard=guard)
+    settings: dict[str, Any] = {"scale": scale, "seed": seed, "guard": guard}
+    if not hasattr(plan.backend.module, "ENGINE"):
+        return PythonExecutor(plan, vectors, inputs, targets, **settings)
+    lender = lender if isinstance(lender, NativeExecutor) else None
+    return NativeExecutor(plan, vectors, inputs, targets, lender=lender, **settings)

@@ -22,6 +22,8 @@ EARLY = ("gaussian_noise", "dropout", "activation")
 # Layers whose weights have no more bytes than this are computed row by row: every thread reads
 # them all, and no thread waits for another.
 SHARED_BYTES = 64 * 1024
+# Predictions of no more samples than this do without packing the weights.
+FEW = 4
 
 
 @dataclass
@@ -34,8 +36,17 @@ class Packed:
     panels: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
+# By the name of the weight.
+Panels = dict[str, Packed]
+
+
 class WideCompiler(Compiler):
-    """Translates any plan."""
+    """Translates any plan; `panels` are those of another program, to be used as they are."""
+
+    def __init__(self, *given: Any, panels: Panels | None, **settings: Any) -> None:
+        self.borrowed = panels is not None
+        self.packed: Panels = {} if panels is None else panels
+        super().__init__(*given, **settings)
 
     def place_buffers(self) -> None:
         """Place every batch buffer of the plan; those of the next batch twice."""
@@ -48,7 +59,6 @@ class WideCompiler(Compiler):
         twice = {op.arguments["out"].name for op in self.early}
         # The inputs of dense layers have a column of ones behind them, for the bias.
         self.ones = {op.arguments["x"].name for op in self.rest if "w" in op.arguments}
-        self.packed: dict[str, Packed] = {}
         for op in (*self.early, *self.rest):
             for buffer in op.buffers.values():
                 if buffer.place != "arena" or buffer.name in self.places:
@@ -72,8 +82,11 @@ class WideCompiler(Compiler):
             self._add_rows(op)
         self.gather_classes()
         updates: list[dict[str, Any]] = []
+        few = self.plan.losses is None and self.plan.batch_size <= FEW
         for at, op in enumerate(self.rest):
-            if op.kernel == "linear":
+            if op.kernel == "linear" and few:
+                self._add_plain_forward(op)
+            elif op.kernel == "linear":
                 self._add_forward(op)
             elif op.phase == "loss":
                 given = op.arguments
@@ -122,17 +135,28 @@ class WideCompiler(Compiler):
             depth, columns = weight.shape
             size = self.module.packed_elements(depth, columns, self.plan.dtype.name)
             packed.panels[name] = aligned_zeros(size, self.plan.dtype)
-            self.program.keep(packed.panels[name])
             self.program.lay_out(
                 self.address(name, weight.offset),
                 0 if bias is None else self.address(name, bias.offset),
                 depth, columns, packed.panels[name].ctypes.data, packed.learns,
             )  # fmt: skip
+        self.program.keep(packed.panels[name])
         address: int = packed.panels[name].ctypes.data
         return address
 
     def _sharing(self, packed: Packed) -> str:
         return "rows" if elements(packed.weight) * self.size <= SHARED_BYTES else "panels"
+
+    def _add_plain_forward(self, op: Operation) -> None:
+        given = op.arguments
+        weight: Buffer = given["w"]
+        bias: Buffer | None = given["b"]
+        self.program.add(
+            "plain_forward", "rows", x=self.rows(given["x"]), out=self.rows(given["out"]),
+            weights=self.address("parameters", weight.offset),
+            state=[] if bias is None else [self.address("parameters", bias.offset)],
+            depth=weight.shape[0], columns=weight.shape[1], **self.activation_fields(given),
+        )  # fmt: skip
 
     def _add_forward(self, op: Operation) -> None:
         given = op.arguments
@@ -142,7 +166,9 @@ class WideCompiler(Compiler):
             for later in self.rest
             if later.kernel == "linear_backward"
         )
-        packed = self.packed[weight.name] = Packed(weight, given["b"], learns)
+        if not self.borrowed:
+            self.packed[weight.name] = Packed(weight, given["b"], learns)
+        packed = self.packed[weight.name]
         depth, columns = weight.shape
         rowwise = ACTIVATIONS[given["activation"]].rowwise
         self.program.add(
