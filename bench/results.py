@@ -14,8 +14,8 @@ from workloads import Workload
 # to a side whose every slice waits a little: its own threads take turns on the processors.
 CLEAN, WAITED, TURNS = 0.93, 0.02, 0.1
 
-# How far a side may be from mlcore after the verified epochs, as shares of how far mlcore came
-# from the start: rounding, which training amplifies, stays far below; a wrong rate, order, loss
+# How far a side may be from mlcore after the verified epochs (the loss) and after their first
+# steps (the parameters), as shares of how far mlcore came from the start: rounding, which training amplifies, stays far below; a wrong rate, order, loss
 # scale or activation does not. Noise is drawn anew by every side, so only the loss says something.
 LOSS_TOLERANCE, PARAMETER_TOLERANCE, NOISE_TOLERANCE = 0.001, 0.01, 0.02
 
@@ -49,7 +49,8 @@ class Ending:
     loss : float
         On a fixed part of the data, without noise, computed in float64 by one function for all.
     apart : float
-        The distance of its parameters from mlcore's, divided by mlcore's way from the start.
+        The distance of its parameters from mlcore's after the first steps, divided by mlcore's way
+        from the start.
     """
 
     loss: float

@@ -342,13 +342,16 @@ class Trainer:
 
     def _check_epoch(self, record: dict[str, float]) -> None:
         """Find what the epoch's last update broke, which no training loss has seen."""
-        for layer in self.model.layers:
-            for name, value in layer.parameters.items():
-                if not np.isfinite(value).all():
-                    tensor = f"{layer.name}.{name}"
-                    raise NonFiniteLossError(
-                        self.steps, layer.name, tensor, f"the last update made {tensor} not finite"
-                    )
+        if not np.isfinite(self.model.parameters).all():
+            layer, tensor = next(
+                (layer.name, f"{layer.name}.{name}")
+                for layer in self.model.layers
+                for name, value in layer.parameters.items()
+                if not np.isfinite(value).all()
+            )
+            raise NonFiniteLossError(
+                self.steps, layer, tensor, f"the last update made {tensor} not finite"
+            )
         for column in ("loss", "val_loss"):
             if not math.isfinite(record.get(column, 0.0)):
                 raise NonFiniteLossError(

@@ -64,7 +64,7 @@ ROWS_FIELDS = ("x", "out", "grad", "stored", "pre", "targets")
 cdef struct Run:
     # What the threads of one call share; each has a Step of its own.
     const Operation *operations
-    Py_ssize_t count, prologue
+    Py_ssize_t count, prologue, blocks
     const InstructionSet *instructions
     char *scratch
     Py_ssize_t scratch_size
@@ -122,11 +122,21 @@ cdef bint add_totals(Run *run, const Operation *op, const Step *step, Py_ssize_t
     return True
 
 
+cdef inline void run_together(
+    const Run *run, const Operation *first, const Step *step, char *scratch, Py_ssize_t part,
+    Py_ssize_t parts
+) noexcept nogil:
+    """Take one block of rows through operations that only look at rows of their own."""
+    cdef int i
+    for i in range(first.together):
+        run.instructions.run(&first[i], step, scratch, part, parts)
+
+
 cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
     cdef Run *run = <Run *> context
     cdef unsigned long long mode = flush_denormals()
     cdef char *scratch = run.scratch + part * run.scratch_size
-    cdef Py_ssize_t at, i
+    cdef Py_ssize_t at, i, block
     cdef Step step = step_at(run, run.first)
     cdef const Operation *op
     cdef bint going = True
@@ -134,15 +144,24 @@ cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
         run.instructions.run(&run.operations[i], &step, scratch, part, parts)
     at = run.first
     while going and at < run.last:
-        for i in range(run.prologue, run.count):
+        i = run.prologue
+        while i < run.count:
             op = &run.operations[i]
             if op.barrier:
                 barrier_wait(&run.barrier)
-            if op.kind != TOTAL:
+            if op.kind == TOTAL:
+                if not add_totals(run, op, &step, part):
+                    going = False
+                    break
+                i += 1
+            elif op.together:
+                for block in range(run.blocks):
+                    run_together(
+                        run, op, &step, scratch, part * run.blocks + block, parts * run.blocks)
+                i += op.together
+            else:
                 run.instructions.run(op, &step, scratch, part, parts)
-            elif not add_totals(run, op, &step, part):
-                going = False
-                break
+                i += 1
         if not going:
             break
         at += 1
@@ -171,7 +190,7 @@ cdef class Program:
 
     cdef Operation *operations
     cdef Operation *layouts
-    cdef Py_ssize_t count, prologue, layout_count, scratch_size, threads_ready
+    cdef Py_ssize_t count, prologue, blocks, layout_count, scratch_size, threads_ready
     cdef const InstructionSet *instructions
     cdef int single
     cdef list kept
@@ -298,11 +317,12 @@ cdef class Program:
             if self.operations[i].kind == COPY_OUT:
                 self.operations[i].out.at = <char *> address
 
-    def finish(self):
+    def finish(self, Py_ssize_t blocks):
         """Decide, once all operations are there, where threads must wait for each other, and which operations come early.
 
         Operations by rows need no barrier between them: each thread has its own rows. Neither do
-        weight gradients, which only read what came before. The leading ones by rows fill
+        weight gradients, which only read what came before. A thread takes its rows through
+        successive operations in so many blocks, which stay in its cache. The leading ones by rows fill
         buffers that exist twice, and are run for the next step at the end of this one.
         """
         cdef Py_ssize_t i
@@ -326,6 +346,13 @@ cdef class Program:
                 quiet, cells = False, False
         if self.prologue < self.count:
             self.operations[self.prologue].barrier = True
+        self.blocks = blocks
+        for i in range(self.count - 1, self.prologue - 1, -1):
+            op = &self.operations[i]
+            if op.sharing == BY_ROWS and op.kind != TOTAL:
+                op.together = 1
+                if i + 1 < self.count and not self.operations[i + 1].barrier:
+                    op.together += self.operations[i + 1].together
 
     def barriers(self):
         """Return how many barriers a step has."""
@@ -356,6 +383,7 @@ cdef class Program:
         run.operations = self.operations
         run.count = self.count
         run.prologue = self.prologue
+        run.blocks = self.blocks
         run.instructions = self.instructions
         run.scratch = <char *> ((<uintptr_t> &scratch[0] + 4095) // 4096 * 4096)
         run.scratch_size = self.scratch_size
@@ -414,6 +442,7 @@ def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
     run.operations = program.operations
     run.count = program.count
     run.prologue = program.prologue
+    run.blocks = 1
     run.instructions = program.instructions
     run.order = FIRST
     run.samples = run.batch = samples

@@ -49,6 +49,7 @@ typedef struct {
     Sharing sharing;
     int single;         /* float, or else double */
     int barrier;        /* whether all threads must have finished what comes before */
+    int together;       /* how many operations by rows, from here on, need no barrier */
     ptrdiff_t columns;  /* of the output, without padding */
     ptrdiff_t depth;    /* of the product */
 

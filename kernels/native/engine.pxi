@@ -31,7 +31,7 @@ cdef extern from "engine.h":
     ctypedef struct Operation:
         OperationKind kind
         Sharing sharing
-        int single, barrier
+        int single, barrier, together
         Py_ssize_t columns, depth
         Rows x, out, grad, stored, pre, targets
         const void *source

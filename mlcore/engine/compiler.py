@@ -64,11 +64,15 @@ class Compiler:
         self.program.keep(memory)
         self.base: int = memory.ctypes.data
         self.write()
-        self.program.finish()
+        self.program.finish(self.blocks())
 
     def scratch_bytes(self) -> int:
         """Return what each thread needs beside the buffers."""
         return 0
+
+    def blocks(self) -> int:
+        """Return in how many blocks of rows a batch is best taken, on one thread."""
+        return 1
 
     def place_buffers(self) -> None:
         """Call `place` for every batch buffer."""

@@ -22,6 +22,9 @@ EARLY = ("gaussian_noise", "dropout", "activation")
 # Layers whose weights have no more bytes than this are computed row by row: every thread reads
 # them all, and no thread waits for another.
 SHARED_BYTES = 64 * 1024
+# Where the batch buffers have more bytes than this, rows go in blocks through what needs no other
+# rows: half of a usual second-level cache.
+BLOCK_BYTES = 512 * 1024
 # Predictions of no more samples than this do without packing the weights.
 FEW = 4
 
@@ -75,6 +78,10 @@ class WideCompiler(Compiler):
         """Return room for a transposed panel, or for the gradient of a tile."""
         widths = [op.dims()["N"] for op in self.plan.operations if "w" in op.arguments]
         return max(max(widths, default=0) + self.lanes, 64) * 2 * self.lanes * self.size
+
+    def blocks(self) -> int:
+        """Return so many blocks that the buffers of one stay in the second-level cache."""
+        return max(1, self.used // BLOCK_BYTES)
 
     def write(self) -> None:
         """Add what is done early, forward and backward, and then the updates."""
