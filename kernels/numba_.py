@@ -18,6 +18,11 @@ import numpy as np
 from mlcore.kernels.errors import MissingExtraError
 from mlcore.kernels.reference import Bits, Index, Labels, Real, dropout_threshold
 
+# These move whole blocks, or are one product: NumPy has nothing to gain from compiling them.
+from mlcore.kernels.reference import pack_panels as pack_panels
+from mlcore.kernels.reference import product as product
+from mlcore.kernels.reference import unpack_panels as unpack_panels
+
 try:
     from numba import njit
 except ModuleNotFoundError as error:

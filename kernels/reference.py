@@ -158,6 +158,21 @@ def linear_backward(
         np.matmul(dz, w.T, out=dx)
 
 
+def product(
+    a: Real, b: Real, start: Real | None, blend: bool, keep: float, scale: float, c: Real
+) -> None:
+    """Write start + a @ b into `c`, or keep * c + scale * (a @ b) where `blend` is true.
+
+    Shapes: a (B, K), b (K, N), start (N,), c (B, N). It is what a register tile computes.
+    """
+    found = a @ b
+    if blend:
+        c *= keep
+        c += scale * found
+    else:
+        c[...] = found if start is None else start + found
+
+
 def _panels(panels: Real, shape: tuple[int, ...], lanes: int) -> Iterator[tuple[slice, Real]]:
     """Yield the columns that each panel holds, and the panel, (depth + 1, its width)."""
     depth, columns = shape

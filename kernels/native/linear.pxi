@@ -30,6 +30,37 @@ cdef void copy_rows(
         memcpy(out + row * out_row, source + row * source_row, columns * sizeof(real))
 
 
+def product(
+    const real[:, ::1] a, const real[:, ::1] b, const real[::1] start, bint blend, double keep,
+    double scale, real[:, ::1] c
+):
+    cdef Py_ssize_t rows = a.shape[0], depth = a.shape[1], columns = b.shape[1], number, row
+    cdef const real *first = NULL if start is None else &start[0]
+    cdef Py_ssize_t lanes = lanes_of(first), stride = padded(columns, lanes)
+    cdef Py_ssize_t size = packed_size(depth, columns, lanes)
+    cdef real *memory = reserve(size + rows * stride, first)
+    cdef real *wide = memory + size
+    cdef Panel panel
+    try:
+        with nogil:
+            pack(&b[0, 0], first, depth, columns, lanes, memory)
+            copy_rows(&c[0, 0], columns, wide, stride, rows, columns)
+            for number in range(count_panels(columns, lanes)):
+                panel = panel_at(number, columns, depth, lanes)
+                row = 0
+                while row < rows:
+                    tile(
+                        min(<Py_ssize_t> TILE_ROWS, rows - row), panel.vectors,
+                        &a[0, 0] + row * depth, depth, 1, memory + panel.offset, panel.width,
+                        depth,
+                        NULL if blend else memory + panel.offset + depth * panel.width, blend,
+                        <real> keep, <real> scale, wide + row * stride + panel.first, stride)
+                    row += TILE_ROWS
+            copy_rows(wide, stride, &c[0, 0], columns, rows, columns)
+    finally:
+        free(memory)
+
+
 def linear(
     const real[:, ::1] x, const real[:, ::1] w, const real[::1] b, str activation,
     double parameter, real[:, ::1] pre, real[:, ::1] out
