@@ -15,8 +15,9 @@ from workloads import Workload
 CLEAN, WAITED, TURNS = 0.93, 0.02, 0.1
 
 # How far a side may be from mlcore after the verified epochs (the loss) and after their first
-# steps (the parameters), as shares of how far mlcore came from the start: rounding, which training amplifies, stays far below; a wrong rate, order, loss
-# scale or activation does not. Noise is drawn anew by every side, so only the loss says something.
+# steps (the parameters), as shares of how far mlcore came from the start: rounding, which
+# training amplifies, stays far below; a wrong rate, order, loss scale or activation does not.
+# Noise is drawn anew by every side, so only the loss says something.
 LOSS_TOLERANCE, PARAMETER_TOLERANCE, NOISE_TOLERANCE = 0.001, 0.01, 0.02
 
 

@@ -32,6 +32,7 @@ from mlcore.trainer import (
     Progress,
     Trainer,
     Training,
+    steps_between_looks,
 )
 
 if TYPE_CHECKING:
@@ -456,7 +457,9 @@ class Sequential:
         )
         outputs = np.empty((len(inputs), self.outputs), self.dtype)
         order = np.arange(len(inputs))
-        executor.run(order, 0, -(-len(inputs) // size), outputs=outputs)
+        steps, chunk = -(-len(inputs) // size), steps_between_looks(plan)
+        for step in range(0, steps, chunk):
+            executor.run(order, step, min(step + chunk, steps), outputs=outputs)
         return outputs
 
     def _predict_few(self, x: NDArray[Any]) -> NDArray[Any] | None:

@@ -23,7 +23,7 @@ from mlcore.executor import NonFiniteLossError, Totals
 from mlcore.history import History
 from mlcore.kernels.errors import InputError
 from mlcore.losses import Loss
-from mlcore.plan import aligned_zeros, lower
+from mlcore.plan import Plan, aligned_zeros, lower
 from mlcore.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class Trainer:
     def _train_epoch(self, executor: Executor, rate: float, interrupts: Interrupts) -> None:
         progress = self.model.progress
         looked_at = any(
-            type(callback).on_progress is not hooks.Callback.on_progress
+            getattr(callback.on_progress, "__func__", None) is not hooks.Callback.on_progress
             and callback.progress_needs_parameters
             for callback in self.callbacks
         )
@@ -403,6 +403,11 @@ def _rate(samples: int, seconds: float) -> float:
     return samples / seconds if seconds > 0 else math.inf
 
 
+def steps_between_looks(plan: Plan) -> int:
+    """Return how many steps of a plan without updates are run before Ctrl-C is looked for."""
+    return max(1, int(FLOPS_BETWEEN_LOOKS / max(plan.flops, 1.0)))
+
+
 class Evaluation:
     """A pass over data without noise and without updates, to be made again and again.
 
@@ -437,7 +442,7 @@ class Evaluation:
             plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale,
             lender=lender,
         )  # fmt: skip
-        self.chunk = max(1, int(FLOPS_BETWEEN_LOOKS / max(plan.flops, 1.0)))
+        self.chunk = steps_between_looks(plan)
 
     def run(self, interrupts: Interrupts | None = None) -> Totals:
         """Return the sums of loss, right answers and samples."""

@@ -556,6 +556,43 @@ def test_the_same_bits_in_any_chunks(name, count):
         assert parts.bits == whole.bits
 
 
+def test_sums_do_not_depend_on_the_chunks():
+    case = WORKLOADS["mnist-mlp"]
+    totals = [
+        native(case, "float64").advance(0, case.steps, chunk=chunk) for chunk in (1, 2, 10**9)
+    ]
+    assert totals[0] == totals[1] == totals[2]
+
+
+def test_a_huge_number_of_threads_is_cut_down():
+    case = WORKLOADS["higgs"]
+    bits = trained(case, 2, count=1).bits
+    assert trained(case, 2, count=10**8).bits == bits
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
+@pytest.mark.parametrize("widths", [(1, 1), (15, 17), (128, 10), (129, 300), (784, 127, 16)])
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_predictions_of_a_few_samples_have_the_bits_of_many(backend, dtype, widths, samples):
+    layers = [Dense(width, "tanh") for width in widths[1:]]
+    model = Sequential(layers, seed=1, dtype=dtype, backend=backend).build(widths[0])
+    model.parameters[...] += 0.01
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, widths[0])).astype(dtype)
+    many = model.predict(x)
+    few = model.predict(x[:samples])
+    assert few.tobytes() == many[:samples].tobytes()
+    model.parameters[...] *= 2
+    assert model.predict(x[:samples]).tobytes() == model.predict(x)[:samples].tobytes()
+    np.testing.assert_array_equal(
+        model.predict(x[:samples][:, ::-1][:, ::-1]), model.predict(x[:samples])
+    )
+    x[0, 0] = np.nan
+    with pytest.raises(mlcore.kernels.errors.InputError, match="nan at"):
+        model.predict(x[:samples])
+
+
 def test_the_number_of_threads_may_change_between_chunks():
     case = WORKLOADS["mnist-mlp with noise"]
     side = native(case)

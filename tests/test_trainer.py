@@ -815,3 +815,15 @@ class TestResume:
         model = noisy_net(backend=backend)
         fit(model, optimizer=make(), resume=True, **SETTINGS)
         self.assert_same(model, self.whole(backend, make))
+
+
+@pytest.mark.usefixtures("every_step")
+def test_progress_set_on_the_callback_itself_sees_the_parameters_of_now(backend):
+    seen = []
+    watching = Callback()
+    watching.on_progress = lambda model, *_: seen.append(model.parameters.copy())
+    model = net(backend=backend)
+    model.fit(*data(), batch_size=BATCH, callbacks=watching, verbose=0)
+    assert len(seen) == STEPS
+    assert not np.array_equal(seen[0], seen[1])
+    assert np.array_equal(seen[-1], model.parameters)

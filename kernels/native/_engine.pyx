@@ -41,6 +41,9 @@ def has(str instruction_set):
     return True
 
 
+cdef enum:
+    PAGE = 4096
+
 KINDS = {
     "gather": GATHER, "gather_labels": GATHER_LABELS, "gaussian_noise": GAUSSIAN_NOISE,
     "dropout": DROPOUT, "activation": ACTIVATION, "activation_backward": ACTIVATION_BACKWARD,
@@ -97,15 +100,15 @@ cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
 
 cdef double sum_of(const Operation *op, const Step *step) noexcept nogil:
     """The sum of a step's losses, in an order that is the same on every thread."""
-    cdef double total = 0
+    cdef double[4] totals = [0, 0, 0, 0]
     cdef Py_ssize_t row
     if op.single:
         for row in range(step.count):
-            total += (<const float *> op.x.at)[row]
+            totals[row & 3] += (<const float *> op.x.at)[row]
     else:
         for row in range(step.count):
-            total += (<const double *> op.x.at)[row]
-    return total
+            totals[row & 3] += (<const double *> op.x.at)[row]
+    return (totals[0] + totals[1]) + (totals[2] + totals[3])
 
 
 cdef bint add_totals(Run *run, const Operation *op, const Step *step, Py_ssize_t part) noexcept nogil:
@@ -200,7 +203,7 @@ cdef class Program:
         self.instructions = <const InstructionSet *> PyCapsule_GetPointer(
             instructions, "mlcore.InstructionSet")
         self.single = single
-        self.scratch_size = (scratch_bytes + 4095) // 4096 * 4096 + 4096
+        self.scratch_size = (scratch_bytes + PAGE - 1) // PAGE * PAGE + PAGE
         self.threads_ready = 0
         self.kept = []
 
@@ -360,33 +363,29 @@ cdef class Program:
 
     def run(
         self, const int64_t[::1] order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
-        int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads
+        int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads,
+        double loss, double correct
     ):
         """Run steps `first` to `last` - 1 without the GIL.
 
         Returns
         -------
         loss, correct : float
-            Sums over the samples.
+            Sums over the samples, added one step at a time to those given: they do not depend
+            on how a pass is cut into calls.
         stopped : int
             `last`, or the step whose loss is not finite and was not learned from.
         """
         cdef Run run
         cdef Py_ssize_t i
         if first >= last:
-            return 0.0, 0.0, last
+            return loss, correct, last
         memset(&run, 0, sizeof(Run))
-        if threads > self.threads_ready:
-            self.scratch = np.empty(threads * self.scratch_size + 4096, np.uint8)
-            self.threads_ready = threads
-        cdef unsigned char[::1] scratch = self.scratch
         run.operations = self.operations
         run.count = self.count
         run.prologue = self.prologue
         run.blocks = self.blocks
         run.instructions = self.instructions
-        run.scratch = <char *> ((<uintptr_t> &scratch[0] + 4095) // 4096 * 4096)
-        run.scratch_size = self.scratch_size
         run.order = &order[0]
         run.samples = order.shape[0]
         run.batch = batch
@@ -401,13 +400,29 @@ cdef class Program:
                 run.betas[0] = self.operations[i].settings[0]
                 run.betas[1] = self.operations[i].settings[1]
         run.guard = guard
+        run.loss = loss
+        run.correct = correct
         with nogil:
             threads = pool_threads(threads)
+        try:
             run.barrier.parts = threads
-            pool_run(work, &run, threads)
+            run.scratch_size = self.scratch_size
+            run.scratch = self.scratch_for(threads)
+            with nogil:
+                pool_run(work, &run, threads)
+        finally:
             if threads > 1:
                 pool_release()
         return run.loss, run.correct, run.stopped
+
+    cdef char *scratch_for(self, Py_ssize_t threads) except NULL:
+        """Return room for so many threads, which begins on a page."""
+        if threads > self.threads_ready:
+            self.scratch = np.empty(threads * self.scratch_size + PAGE, np.uint8)
+            self.threads_ready = threads
+        cdef unsigned char[::1] scratch = self.scratch
+        return <char *> ((<uintptr_t> &scratch[0] + PAGE - 1) // PAGE * PAGE)
+
 
 
 ctypedef fused number:

@@ -177,7 +177,7 @@ cdef void run_typed(
     elif op.kind == COUNT_SIDES:
         count_sides(
             x, op.x.stride, columns, targets, op.targets.stride, <double *> out, first, last)
-    elif op.kind == COPY_OUT:
+    elif op.kind == COPY_OUT and out != NULL:
         for row in range(first, last):
             memcpy(
                 out + (step.start + row) * columns, x + row * op.x.stride, columns * sizeof(real))

@@ -63,10 +63,10 @@ static void pool_run(Job job, void *context, ptrdiff_t parts) { (void)parts; job
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <time.h>
 
 enum {
     MOST_WORKERS = 255,
+    MOST_THREADS_FIELD = 1024,
     SPINS_BEFORE_YIELD = 2000, /* some tens of microseconds: then another program wants the core */
     SPINS_BEFORE_SLEEP = 4000
 };
@@ -105,8 +105,9 @@ static struct {
     ptrdiff_t workers, sleeping;
     Job job;
     void *context;
-    ptrdiff_t parts;
-    _Alignas(64) atomic_uint generation; /* counts the jobs */
+    /* Counts the jobs, and says in its lower bits how many threads share the one that began
+     * last: a worker that has no part in it must not look at anything else. */
+    _Alignas(64) atomic_ullong announced;
     _Alignas(64) atomic_ptrdiff_t unfinished;
 } pool = {.in_use = PTHREAD_MUTEX_INITIALIZER,
           .mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -115,11 +116,11 @@ static struct {
 static void *pool_worker(void *argument)
 {
     const ptrdiff_t part = (ptrdiff_t)argument;
-    /* Made in the middle of a job that it does not belong to: it begins with the next. */
-    unsigned int seen = atomic_load_explicit(&pool.generation, memory_order_acquire);
+    unsigned long long seen = atomic_load_explicit(&pool.announced, memory_order_acquire);
+    /* The caller waits for this before it announces a job. */
     atomic_fetch_sub_explicit(&pool.unfinished, 1, memory_order_release);
     for (;;) {
-        for (int spins = 0; atomic_load_explicit(&pool.generation, memory_order_acquire) == seen;
+        for (int spins = 0; atomic_load_explicit(&pool.announced, memory_order_acquire) == seen;
              spins++) {
             if (spins < SPINS_BEFORE_SLEEP) {
                 RELAX();
@@ -129,15 +130,17 @@ static void *pool_worker(void *argument)
             }
             pthread_mutex_lock(&pool.mutex);
             pool.sleeping++;
-            while (atomic_load_explicit(&pool.generation, memory_order_acquire) == seen)
+            while (atomic_load_explicit(&pool.announced, memory_order_acquire) == seen)
                 pthread_cond_wait(&pool.wake, &pool.mutex);
             pool.sleeping--;
             pthread_mutex_unlock(&pool.mutex);
         }
-        seen = atomic_load_explicit(&pool.generation, memory_order_acquire);
-        if (part < pool.parts)
-            pool.job(pool.context, part, pool.parts);
-        atomic_fetch_sub_explicit(&pool.unfinished, 1, memory_order_release);
+        seen = atomic_load_explicit(&pool.announced, memory_order_acquire);
+        const ptrdiff_t parts = (ptrdiff_t)(seen % MOST_THREADS_FIELD);
+        if (part < parts) {
+            pool.job(pool.context, part, parts);
+            atomic_fetch_sub_explicit(&pool.unfinished, 1, memory_order_release);
+        }
     }
     return NULL;
 }
@@ -207,10 +210,12 @@ static void pool_run(Job job, void *context, ptrdiff_t parts)
     if (parts > 1) {
         pool.job = job;
         pool.context = context;
-        pool.parts = parts;
-        atomic_store_explicit(&pool.unfinished, pool.workers, memory_order_relaxed);
+        atomic_store_explicit(&pool.unfinished, parts - 1, memory_order_relaxed);
         pthread_mutex_lock(&pool.mutex);
-        atomic_fetch_add_explicit(&pool.generation, 1, memory_order_release);
+        const unsigned long long jobs = atomic_load(&pool.announced) / MOST_THREADS_FIELD + 1;
+        atomic_store_explicit(
+            &pool.announced, jobs * MOST_THREADS_FIELD + (unsigned long long)parts,
+            memory_order_release);
         if (pool.sleeping)
             pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.mutex);

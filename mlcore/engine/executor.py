@@ -77,20 +77,20 @@ class NativeExecutor:
         outputs: NDArray[Any] | None = None,
         totals: Totals | None = None,
     ) -> Totals:
-        """Run steps `first` to `last` - 1 of a pass over `order`; see `PythonExecutor.run`."""
+        """Run steps `first` to `last` - 1 of a pass over `order`; see `PythonExecutor.run`.
+
+        `outputs` are written by plans that predict, which are those without a loss.
+        """
         totals = Totals() if totals is None else totals
-        if outputs is not None:
-            self.program.point_output(outputs.ctypes.data)
+        self.program.point_output(0 if outputs is None else outputs.ctypes.data)
         (self.lender or self).bring_panels()
         batch = self.plan.batch_size
-        loss, correct, stopped = self.program.run(
+        self.ahead = self.learns
+        totals.loss, totals.correct, stopped = self.program.run(
             order, batch, first, last, step=step, update=update, learning_rate=learning_rate,
-            guard=self.guard and self.learns,
+            guard=self.guard and self.learns, loss=totals.loss, correct=totals.correct,
             threads=min(threads.get_num_threads(), self.useful_threads),
         )  # fmt: skip
-        self.ahead = self.learns
-        totals.loss += loss
-        totals.correct += correct
         totals.samples += max(0, min(stopped * batch, len(order)) - first * batch)
         if stopped < last:
             self._diagnose(order, stopped, step + stopped - first, update + stopped - first)
