@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mlcore.history import History
 
 DTYPES = ("float32", "float64")
+_ACTIVE = (Activation, Dense)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Sequential:
         self.history: History | None = None
         self.stop_training = False
         self._parameters: NDArray[Any] | None = None
-        self._predictors: dict[int, NativeExecutor] = {}
+        self._predictors: dict[tuple[Any, ...], NativeExecutor] = {}
         if isinstance(layers, Layer):
             raise InputError(f"Sequential takes a list of layers: Sequential([{layers!r}])")
         given = list(layers)
@@ -445,12 +446,13 @@ class Sequential:
         `predict_proba` and `predict_classes`.
         """
         self._require_built()
+        size = check_size(batch_size, "batch_size")
         if type(x) is np.ndarray and x.ndim == 2 and len(x) <= FEW:
             quick = self._predict_few(x)
             if quick is not None:
                 return quick
         inputs = door.as_inputs(x, features=self.features, dtype=self.dtype)
-        size = min(check_size(batch_size, "batch_size"), len(inputs))
+        size = min(size, len(inputs))
         plan = lower(self, batch_size=size, source_dtype=inputs.array.dtype)
         executor = executor_for(
             plan, {"parameters": self.parameters}, inputs.array, scale=inputs.scale
@@ -466,13 +468,17 @@ class Sequential:
         """Predict a few samples as fast as can be; None where they need another look first."""
         if x.dtype != self.dtype or x.shape[1:] != (self.features,) or not x.flags.c_contiguous:
             return None
-        executor = self._predictors.get(len(x))
+        functions = [layer.activation for layer in self.layers if isinstance(layer, _ACTIVE)]
+        key = (len(x), self.backend.name, *functions)
+        executor = self._predictors.get(key)
         if executor is None:
             if not kernels.is_native(self.backend.name) or len(x) == 0:
                 return None
             plan = lower(self, batch_size=len(x), source_dtype=self.dtype)
-            executor = NativeExecutor(plan, {"parameters": self.parameters}, x)
-            self._predictors[len(x)] = executor
+            # Not x itself, which would live as long as the model.
+            like = np.empty_like(x)
+            executor = NativeExecutor(plan, {"parameters": self.parameters}, like)
+            self._predictors = {key: executor}
         outputs = np.empty((len(x), self.outputs), self.dtype)
         return outputs if executor.predict(x, outputs) else None
 

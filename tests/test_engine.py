@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -997,3 +998,37 @@ def test_denormals_are_the_callers_as_before(backend):
         backend=backend,
         MLCORE_NUM_THREADS="3",
     )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_deep_networks_of_a_few_units_have_the_same_bits_for_any_number_of_threads(backend):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2048, 8)), rng.integers(0, 8, 2048)
+
+    def bits(count):
+        mlcore.set_num_threads(count)
+        model = Sequential([Dense(8, "tanh") for _ in range(9)], seed=1, backend=backend)
+        model.fit(x, y, optimizer=SGD(0.1), epochs=2, batch_size=1024, verbose=0)
+        return model.parameters.tobytes()
+
+    assert bits(1) == bits(2) == bits(4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_predictions_of_a_few_samples_follow_the_layers(backend):
+    model = Sequential([Dense(4, "relu"), Dense(3)], seed=1, backend=backend).build(5)
+    x = np.random.default_rng(0).random((20, 5), np.float32)
+    model.predict(x[:2])
+    model.layers[-1].activation = Dense(3, "softmax").activation
+    assert model.predict(x[:2]).tobytes() == model.predict(x)[:2].tobytes()
+    with pytest.raises(mlcore.kernels.errors.InputError, match="batch_size"):
+        model.predict(x[:2], batch_size=0)
+
+
+def test_predicting_keeps_no_hold_on_the_samples():
+    model = Sequential([Dense(3)], seed=1).build(5)
+    samples = np.zeros((100, 5), np.float32)
+    model.predict(samples[:2])
+    gone = weakref.ref(samples)
+    del samples
+    assert gone() is None

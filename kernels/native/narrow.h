@@ -61,7 +61,7 @@ INLINE vec NAME(dots_of)(
 }
 
 /* gradient[k * columns + n] = sum over s of x[k * stride + s] * dz[n * stride + s], over whole
- * vectors of samples: those behind the last sample must be zero in dz. */
+ * vectors of samples: behind the last sample dz must be zero, and x finite. */
 static inline void NAME(dots)(
     const real *x, const real *dz, ptrdiff_t stride, ptrdiff_t vectors, ptrdiff_t rows,
     ptrdiff_t columns, real *gradient)

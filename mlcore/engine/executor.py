@@ -49,21 +49,22 @@ class NativeExecutor:
         lender: NativeExecutor | None = None,
     ) -> None:
         self.plan, self.inputs, self.targets = plan, inputs, targets
-        self.lender = lender
+        self.lender = lender if lender and lender.panels else None
         self.scale, self.seed, self.guard = scale, seed, guard
         self.ahead = self.fresh = False
         settings: dict[str, Any] = {"scale": scale, "seed": seed}
-        self.panels: Panels | None = lender.panels if lender else None
+        self.panels: Panels | None = self.lender.panels if self.lender else None
         if NarrowCompiler.suits(plan) and not self.panels:
             self.vectors = with_gradients(plan, vectors)
             narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
             self.program = narrow.program
+            self.useful_threads = 1
         else:
             self.vectors = vectors
             wide = WideCompiler(plan, vectors, inputs, targets, panels=self.panels, **settings)
             self.program, self.panels = wide.program, wide.packed
+            self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
         self.learns = any(op.phase in ("backward", "update") for op in plan.operations)
-        self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
 
     def run(
         self,
