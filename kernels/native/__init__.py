@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,10 +42,10 @@ def program(kernels: ModuleType, *, single: bool, scratch_bytes: int) -> Any:
     return _module("_engine").Program(kernels.ENGINE, single, scratch_bytes)
 
 
-def predict(program: Any, x: Any, outputs: Any) -> bool:
-    """Run a program that predicts; see `_engine.predict`."""
-    finite: bool = _module("_engine").predict(program, x, outputs)
-    return finite
+def predictor() -> Callable[[Any, Any, Any], bool]:
+    """Return the function that runs a program which predicts; see `_engine.predict`."""
+    function: Callable[[Any, Any, Any], bool] = _module("_engine").predict
+    return function
 
 
 def kernels() -> ModuleType:

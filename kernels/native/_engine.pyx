@@ -431,12 +431,12 @@ ctypedef fused number:
 
 
 cdef bint all_finite(const number *values, Py_ssize_t size) noexcept nogil:
-    cdef number total = 0
+    cdef bint bad = False
     cdef Py_ssize_t i
     for i in range(size):
-        # Zero, or NaN from then on.
-        total += values[i] * 0
-    return total == 0
+        # Neither NaN nor an infinity times zero is zero.
+        bad |= values[i] * 0 != 0
+    return not bad
 
 
 def predict(Program program, const number[:, ::1] x, number[:, ::1] out):

@@ -64,6 +64,7 @@ class NativeExecutor:
             wide = WideCompiler(plan, vectors, inputs, targets, panels=self.panels, **settings)
             self.program, self.panels = wide.program, wide.packed
             self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
+        self._predict = native.predictor()
         self.learns = any(op.phase in ("backward", "update") for op in plan.operations)
 
     def run(
@@ -114,8 +115,7 @@ class NativeExecutor:
 
         Returns False, and leaves `outputs`, where a sample is not finite.
         """
-        finite: bool = native.predict(self.program, x, outputs)
-        return finite
+        return self._predict(self.program, x, outputs)
 
     def _diagnose(self, order: Index, at: int, step: int, update: int) -> None:
         """Repeat the step in Python, on copies, to name the first tensor that is not finite."""
