@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import tracemalloc
 import weakref
@@ -788,11 +789,13 @@ def run_script(code, *, samples=2_000, backend=None, seconds=TIME_LIMIT, **envir
     preamble = PREAMBLE.replace("SAMPLES", str(samples)).replace(
         "BACKEND", repr(backend or BACKENDS[0])
     )
-    result = subprocess.run(
-        [sys.executable, "-c", preamble + textwrap.dedent(code)],
-        env={**os.environ, **environment}, capture_output=True, text=True, timeout=seconds,
-        check=False,
-    )  # fmt: skip
+    # Elsewhere than in a checkout, whose sources would be imported in place of what is installed.
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run(
+            [sys.executable, "-c", preamble + textwrap.dedent(code)],
+            env={**os.environ, **environment}, capture_output=True, text=True, timeout=seconds,
+            check=False, cwd=folder,
+        )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout
 

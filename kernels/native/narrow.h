@@ -21,18 +21,11 @@ INLINE vec NAME(sums_of)(vec *sum, const int count)
 {
 #pragma GCC unroll 4
     for (int stage = 1; stage < LANES; stage *= 2) {
-        ivec low, high;
-#pragma GCC unroll 16
-        for (int lane = 0; lane < LANES; lane++) {
-            low[lane] = lane & stage ? LANES + lane - stage : lane;
-            high[lane] = lane & stage ? LANES + lane : lane + stage;
-        }
         const int used = count > stage ? count : 1;
 #pragma GCC unroll 16
         for (int i = 0; i < used; i += 2 * stage) {
             const vec other = i + stage < count ? sum[i + stage] : sum[i];
-            sum[i] = __builtin_shuffle(sum[i], other, low) +
-                     __builtin_shuffle(sum[i], other, high);
+            sum[i] = NAME(merged)(sum[i], other, stage, 0) + NAME(merged)(sum[i], other, stage, 1);
         }
     }
     return sum[0];

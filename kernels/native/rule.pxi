@@ -52,7 +52,9 @@ cdef Options options_of(
     return options
 
 
-cdef inline Update update_of(const Operation *op, const Step *step, const real *like) noexcept nogil:
+cdef inline Update update_of(
+    const Operation *op, const Step *step, const real *like
+) noexcept nogil:
     cdef Update rule
     rule.kind = op.update
     rule.learning_rate = step.learning_rate

@@ -65,9 +65,10 @@ INLINE void prefetch(const void *start, ptrdiff_t bytes)
  *
  * With scale = -rate that is the plain step of gradient descent, and no gradient is ever written.
  */
-INLINE void NAME(tile_of)(const int rows, const int vectors, const real *a, ptrdiff_t a_row,
-                           ptrdiff_t a_depth, const real *b, ptrdiff_t b_depth, ptrdiff_t depth,
-                           const real *start, int blend, real keep, real scale, real *c, ptrdiff_t c_row)
+INLINE void NAME(tile_of)(
+    const int rows, const int vectors, const real *a, ptrdiff_t a_row, ptrdiff_t a_depth,
+    const real *b, ptrdiff_t b_depth, ptrdiff_t depth, const real *start, int blend, real keep,
+    real scale, real *c, ptrdiff_t c_row)
 {
     vec sum[TILE_ROWS][2];
     for (int j = 0; j < vectors; j++) {
@@ -110,19 +111,21 @@ INLINE void NAME(tile_of)(const int rows, const int vectors, const real *a, ptrd
     }
 }
 
+#define TILE_OF(rows, vectors)                                                                     \
+    NAME(tile_of)(                                                                                 \
+        rows, vectors, a, a_row, a_depth, b, b_depth, depth, start, blend, keep, scale, c, c_row)
 #define TILE_CASE(n)                                                                               \
     case n:                                                                                        \
         if (vectors == 2)                                                                          \
-            NAME(tile_of)(n, 2, a, a_row, a_depth, b, b_depth, depth, start, blend, keep, scale, c,      \
-                           c_row);                                                                 \
+            TILE_OF(n, 2);                                                                         \
         else                                                                                       \
-            NAME(tile_of)(n, 1, a, a_row, a_depth, b, b_depth, depth, start, blend, keep, scale, c,      \
-                           c_row);                                                                 \
+            TILE_OF(n, 1);                                                                         \
         break;
 
-static void NAME(tile)(ptrdiff_t rows, ptrdiff_t vectors, const real *a, ptrdiff_t a_row,
-                        ptrdiff_t a_depth, const real *b, ptrdiff_t b_depth, ptrdiff_t depth,
-                        const real *start, int blend, real keep, real scale, real *c, ptrdiff_t c_row)
+static void NAME(tile)(
+    ptrdiff_t rows, ptrdiff_t vectors, const real *a, ptrdiff_t a_row, ptrdiff_t a_depth,
+    const real *b, ptrdiff_t b_depth, ptrdiff_t depth, const real *start, int blend, real keep,
+    real scale, real *c, ptrdiff_t c_row)
 {
     switch (rows) {
         TILE_CASE(1) TILE_CASE(2) TILE_CASE(3) TILE_CASE(4) TILE_CASE(5) TILE_CASE(6)
@@ -133,14 +136,15 @@ static void NAME(tile)(ptrdiff_t rows, ptrdiff_t vectors, const real *a, ptrdiff
     }
 }
 #undef TILE_CASE
+#undef TILE_OF
 
 /* A square of LANES x LANES, transposed in registers: to[j * to_row + i] = from[i * from_row + j].
  *
  * Stage s exchanges, in every pair of rows i and i + s, the lanes whose number has bit s with
  * those that have not; after the stages 1, 2, 4, ... row and lane have changed places.
  */
-INLINE void NAME(transpose_square)(const real *from, ptrdiff_t from_row, real *to,
-                                    ptrdiff_t to_row)
+INLINE void NAME(transpose_square)(
+    const real *from, ptrdiff_t from_row, real *to, ptrdiff_t to_row)
 {
     vec row[LANES];
 #pragma GCC unroll 16
@@ -148,18 +152,12 @@ INLINE void NAME(transpose_square)(const real *from, ptrdiff_t from_row, real *t
         row[i] = *(const vec_u *)(from + i * from_row);
 #pragma GCC unroll 4
     for (int stage = 1; stage < LANES; stage *= 2) {
-        ivec low, high;
-#pragma GCC unroll 16
-        for (int lane = 0; lane < LANES; lane++) {
-            low[lane] = lane & stage ? LANES + lane - stage : lane;
-            high[lane] = lane & stage ? LANES + lane : lane + stage;
-        }
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
             if (!(i & stage)) {
                 vec upper = row[i], lower = row[i + stage];
-                row[i] = __builtin_shuffle(upper, lower, low);
-                row[i + stage] = __builtin_shuffle(upper, lower, high);
+                row[i] = NAME(merged)(upper, lower, stage, 0);
+                row[i + stage] = NAME(merged)(upper, lower, stage, 1);
             }
     }
 #pragma GCC unroll 16
