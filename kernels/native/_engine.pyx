@@ -62,7 +62,6 @@ UPDATES = {
     "plain_sgd": PLAIN_SGD, "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP,
 }
 SHARINGS = {"rows": BY_ROWS, "panels": BY_PANELS, "cells": BY_CELLS}
-ROWS_FIELDS = ("x", "out", "grad", "stored", "pre", "targets")
 
 
 cdef struct Run:
