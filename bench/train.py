@@ -40,7 +40,7 @@ from workloads import SEED, WORKLOADS, Workload, find
 RIVALS = tuple(side for side in SIDES if side != "mlcore")
 VERIFIED_STEPS = 200
 # Parameters are compared after so many.
-COMPARED_STEPS = 100
+COMPARED_STEPS = 50
 PEAK_SECONDS = 0.02
 # Long enough for the threads of the side before to have gone to sleep.
 PAUSE = 0.01
