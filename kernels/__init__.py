@@ -224,8 +224,9 @@ def get(name: str | None = None) -> Backend:
     Parameters
     ----------
     name : str, optional
-        "native", "numba", "numpy" or "cupy". By default the environment variable ``MLCORE_BACKEND``,
-        else the first one that is there; those after it are not imported.
+        "native", "numba", "numpy" or "cupy". By default the environment variable
+        ``MLCORE_BACKEND``, else the first one that is there, which "cupy" never is; those after
+        it are not imported.
 
     Raises
     ------

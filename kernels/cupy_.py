@@ -15,7 +15,6 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlcore.kernels import native, reference
 from mlcore.kernels.cuda import launch
@@ -59,9 +58,7 @@ def activation_backward(
 ) -> None:
     dtype, code = grad.dtype, CODES[activation]
     if ACTIVATIONS[activation].rowwise:
-        launch.each(
-            f"{activation}_backward", dtype, grad.shape[0], grad, stored, out, *grad.shape
-        )
+        launch.each(f"{activation}_backward", dtype, grad.shape[0], grad, stored, out, *grad.shape)
     else:
         launch.each(
             "activate_backward", dtype, grad.size, grad, stored, code, parameter, out, grad.size
@@ -278,7 +275,8 @@ def philox4x32(counter: Device, key: Device, words: Device) -> None:
 
 def _counters(out: Device, width: int) -> int:
     """Return how many counters are drawn where 16 of them serve `width` columns."""
-    rows, columns = out.shape
+    rows: int = out.shape[0]
+    columns: int = out.shape[1]
     return rows * (-(-columns // width) * 16)
 
 

@@ -50,7 +50,7 @@ COLUMNS, LINES = 32, 16
 
 CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
 # The types of common.h.
-KINDS = {
+KINDS: dict[str, np.dtype[Any]] = {
     "uint8": np.dtype(np.uint8), "int": np.dtype(np.int32), "uint32": np.dtype(np.uint32),
     "int64": np.dtype(np.int64), "uint64": np.dtype(np.uint64), "float": np.dtype(np.float32),
     "double": np.dtype(np.float64),
@@ -81,8 +81,7 @@ def _module(file: str, dtype: str) -> Any:
 
 
 @cache
-def _function(name: str, dtype: str, device: int) -> Any:
-    # A loaded module belongs to the device that was current then.
+def _function(name: str, dtype: str) -> Any:
     return _module(_FILES[name], dtype).get_function(name)
 
 
@@ -139,7 +138,7 @@ def _passed(parameter: cuda.Parameter, value: Any, real: np.dtype[Any]) -> tuple
 def _start(
     name: str, real: np.dtype[Any], grid: int, block: tuple[int, ...], arguments: tuple[Any, ...]
 ) -> None:
-    function = _function(name, real.name, cupy.cuda.Device().id)
+    function = _function(name, real.name)
     flag = getattr(_run, "flag", None)
     passed = [_NULL if flag is None else flag]
     for parameter, value in zip(_PARAMETERS[name], arguments, strict=True):

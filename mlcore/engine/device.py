@@ -64,7 +64,7 @@ class DeviceExecutor:
         self._after = updates
         self.guard = guard and bool(updates)
         self.ahead = self.fresh = False
-        self.stream = lender.stream if lender else self.launch.new_stream()
+        self.stream: Any = lender.stream if lender else self.launch.new_stream()
         # By the identity of what was copied: labels are targets and classes in one.
         self._copies: dict[int, tuple[NDArray[Any], Device]] = lender._copies if lender else {}
         with self.stream:

@@ -128,10 +128,10 @@ class Function:
                 values.append(value)
         assert math.prod(block) <= 1024
         cells = [np.array([value]) for value in values]
-        pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
         sizes = [(ctypes.c_uint * 2)(*shape, *(1,) * (2 - len(shape))) for shape in (grid, block)]
 
-        def action(cells=cells):
+        def action():
+            pointers = (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
             self.run(*sizes, pointers, self.together, order.backwards)
 
         do(action, arrays)
@@ -144,7 +144,8 @@ class RawModule:
         defines = [option for option in options if option.startswith("-D")]
         parts = re.split(r"^KERNEL\((\w+),", code, flags=re.MULTILINE)
         self.together = {
-            name: "__syncthreads" in text for name, text in zip(parts[1::2], parts[2::2], strict=True)
+            name: "__syncthreads" in text
+            for name, text in zip(parts[1::2], parts[2::2], strict=True)
         }
         with tempfile.TemporaryDirectory() as folder:
             text = Path(folder, "kernels.cpp")
@@ -164,15 +165,28 @@ class RawModule:
         return Function(self.library, name, self.together[name])
 
 
+def by_address(array):
+    """Return a function that sees the memory of an array, and does not keep it alive."""
+    address, count = array.host.ctypes.data, array.host.nbytes
+    shape, dtype = array.shape, array.dtype
+
+    def see():
+        return np.frombuffer((ctypes.c_char * count).from_address(address), dtype).reshape(shape)
+
+    return see
+
+
 def gemm(turn_a, turn_b, a, b, out, alpha, beta):
     for array in (a, b, out):
         assert array.host.flags.c_contiguous
         assert array.dtype == a.dtype
-    left = a.host.T if turn_a == "T" else a.host
-    right = b.host.T if turn_b == "T" else b.host
-    assert out.shape == (left.shape[0], right.shape[1])
+    see_a, see_b, see_out = map(by_address, (a, b, out))
 
-    def action(into=out.host):
+    def action():
+        left = see_a().T if turn_a == "T" else see_a()
+        right = see_b().T if turn_b == "T" else see_b()
+        into = see_out()
+        assert into.shape == (left.shape[0], right.shape[1])
         with np.errstate(all="ignore"):
             into[...] = alpha * (left @ right) + (beta * into if beta else 0)
 
@@ -232,15 +246,14 @@ def module():
     cupy.cublas = ModuleType("cupy.cublas")
     cupy.cublas.gemm = gemm
     cupy.cuda = SimpleNamespace(
-        Device=lambda: SimpleNamespace(id=0),
         Stream=Stream,
         get_current_stream=lambda: Stream(),
         device=SimpleNamespace(get_cublas_handle=lambda: 1),
-        cublas=SimpleNamespace(setMathMode=lambda handle, mode: None, CUBLAS_DEFAULT_MATH=0),
+        cublas=SimpleNamespace(setMathMode=lambda *_: None, CUBLAS_DEFAULT_MATH=0),
         runtime=SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
             getDevice=lambda: 0,
-            getDeviceProperties=lambda device: {"name": b"no GPU", "major": 0, "minor": 0},
+            getDeviceProperties=lambda _: {"name": b"no GPU", "major": 0, "minor": 0},
         ),
     )
     return cupy
