@@ -516,7 +516,7 @@ class Sequential:
             return None
         if self._limit is not None:
             return None
-        x = x.reshape(len(x), -1)
+        x = x.reshape(len(x), self.features)
         functions = [layer.activation for layer in self.layers]
         key = (len(x), self.backend.name, *functions)
         executor = self._predictors.get(key)
