@@ -176,18 +176,19 @@ class Plan:
     def bind(self, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int) -> Views:
         """Return the views of all buffers by name, with `batch` rows in those of the arena."""
         views: Views = {}
-        for operation in self.operations:
-            for buffer in operation.buffers.values():
-                if buffer.place in ("arena", "scratch"):
-                    scratch = buffer.place == "scratch"
-                    shape = buffer.shape if scratch else (batch, *buffer.shape[1:])
-                    size = math.prod(shape) * buffer.dtype.itemsize
-                    part = arena[buffer.offset : buffer.offset + size]
-                    views[buffer.name] = part.view(buffer.dtype).reshape(shape)
-                elif buffer.place != "data":
-                    size = math.prod(buffer.shape)
-                    part = vectors[buffer.place][buffer.offset : buffer.offset + size]
-                    views[buffer.name] = part.reshape(buffer.shape)
+        named = [buffer for op in self.operations for buffer in op.buffers.values()]
+        # No kernel need know the outputs in the shape of rows.
+        for buffer in named if self.outputs is None else [*named, self.outputs]:
+            if buffer.place in ("arena", "scratch"):
+                scratch = buffer.place == "scratch"
+                shape = buffer.shape if scratch else (batch, *buffer.shape[1:])
+                size = math.prod(shape) * buffer.dtype.itemsize
+                part = arena[buffer.offset : buffer.offset + size]
+                views[buffer.name] = part.view(buffer.dtype).reshape(shape)
+            elif buffer.place != "data":
+                size = math.prod(buffer.shape)
+                part = vectors[buffer.place][buffer.offset : buffer.offset + size]
+                views[buffer.name] = part.reshape(buffer.shape)
         return views
 
     def __repr__(self) -> str:
