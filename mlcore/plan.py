@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,9 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 from mlcore.kernels import TABLE, Backend
 from mlcore.kernels.errors import InputError
 from mlcore.kernels.table import KINDS, Dims, match
-from mlcore.layers.activation import Activation, ActivationFunction
+from mlcore.layers.activation import ActivationFunction
 from mlcore.layers.base import Backward, Layer
-from mlcore.layers.dense import Dense
 
 if TYPE_CHECKING:
     from mlcore.losses import Loss
@@ -44,9 +43,11 @@ def aligned_zeros(size: int, dtype: DTypeLike) -> NDArray[Any]:
 class Buffer:
     """An array of a plan: where it lies and what shape it has.
 
-    `place` is "arena" (then the first axis is the batch), "data" (given with the data set), or
-    the name of a flat vector: "parameters", "gradients", or an optimizer's state. `offset`
-    counts bytes in the arena and elements in a vector.
+    `place` is "arena" (then the first axis is the batch), "scratch" (in the arena too, of one shape
+    however long a batch is), "data" (given with the data set), or the name of a flat vector:
+    "parameters", "gradients", or an optimizer's state. `offset` counts bytes in the arena and
+    elements in a vector. `memory` is the name of the buffer whose memory this is, under another
+    shape; its own by default.
     """
 
     name: str
@@ -54,11 +55,21 @@ class Buffer:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int = 0
+    memory: str = ""
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass can be filled in only from here, and from below its own __setattr__.
+        object.__setattr__(self, "memory", self.memory or self.name)
 
     @property
     def columns(self) -> int:
         """The length of the second axis of a batch buffer."""
         return self.shape[1]
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one sample of a batch buffer."""
+        return self.shape[1:]
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ class Operation:
         total = 0
         for name, buffer in self.buffers.items():
             shape = buffer.shape
-            if "S" in TABLE[self.kernel].arrays[name].dims:
+            if buffer.place == "data" and "rows" in self.arguments and name != "rows":
                 shape = (self.arguments["rows"].shape[0], *shape[1:])
             total += math.prod(shape) * buffer.dtype.itemsize
         return total
@@ -165,17 +176,19 @@ class Plan:
     def bind(self, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int) -> Views:
         """Return the views of all buffers by name, with `batch` rows in those of the arena."""
         views: Views = {}
-        for operation in self.operations:
-            for buffer in operation.buffers.values():
-                if buffer.place == "arena":
-                    shape = (batch, *buffer.shape[1:])
-                    size = math.prod(shape) * buffer.dtype.itemsize
-                    part = arena[buffer.offset : buffer.offset + size]
-                    views[buffer.name] = part.view(buffer.dtype).reshape(shape)
-                elif buffer.place != "data":
-                    size = math.prod(buffer.shape)
-                    part = vectors[buffer.place][buffer.offset : buffer.offset + size]
-                    views[buffer.name] = part.reshape(buffer.shape)
+        named = [buffer for op in self.operations for buffer in op.buffers.values()]
+        # No kernel need know the outputs in the shape of rows.
+        for buffer in named if self.outputs is None else [*named, self.outputs]:
+            if buffer.place in ("arena", "scratch"):
+                scratch = buffer.place == "scratch"
+                shape = buffer.shape if scratch else (batch, *buffer.shape[1:])
+                size = math.prod(shape) * buffer.dtype.itemsize
+                part = arena[buffer.offset : buffer.offset + size]
+                views[buffer.name] = part.view(buffer.dtype).reshape(shape)
+            elif buffer.place != "data":
+                size = math.prod(buffer.shape)
+                part = vectors[buffer.place][buffer.offset : buffer.offset + size]
+                views[buffer.name] = part.reshape(buffer.shape)
         return views
 
     def __repr__(self) -> str:
@@ -209,6 +222,11 @@ class Plan:
 
 Views = dict[str, NDArray[Any]]
 
+WINDOW_SETTINGS = (
+    ("window", "size_h", "size_w"), ("strides", "stride_h", "stride_w"),
+    ("pads", "pad_top", "pad_left"),
+)  # fmt: skip
+
 
 def _shapes(operation: Operation) -> str:
     row = TABLE[operation.kernel]
@@ -218,10 +236,16 @@ def _shapes(operation: Operation) -> str:
         if buffer.place == "data" and buffer.shape[0] == 0:
             size = "x".join(["n", *(str(length) for length in buffer.shape[1:])])
         sides[row.arrays[name].role == "in"].append(f"{name} {size}")
+    given = operation.arguments
     settings = [
-        str(operation.arguments[name])
+        str(given[name])
         for name in ("activation", "rate", "stddev")
-        if operation.arguments.get(name) not in (None, "identity")
+        if given.get(name) not in (None, "identity")
+    ]
+    settings += [
+        f"{called} {given[down]}x{given[across]}"
+        for called, down, across in WINDOW_SETTINGS
+        if down in given
     ]
     text = f"{', '.join(sides[True])} -> {', '.join(sides[False])}"
     return f"{text} ({', '.join(settings)})" if settings else text
@@ -251,7 +275,8 @@ class Lowering:
     plan : Plan
         Empty; it is filled.
     gradients, noise : bool
-        Whether backward follows, and whether noise layers act.
+        Whether backward follows, and whether layers behave as in training: noise layers act, and
+        batch norm takes the moments of the batch.
     absorbed : Layer or None
         The layer whose activation the loss computes.
     """
@@ -277,11 +302,30 @@ class Lowering:
     def batch_buffer(self, name: str, *columns: int, kind: str = "real") -> Buffer:
         """Return a scratch buffer with the batch as its first axis."""
         dtype = np.dtype(KINDS[kind] or self.plan.dtype)
-        shape = (self.plan.batch_size, *columns)
-        buffer = Buffer(name, "arena", shape, dtype, self.plan.arena_bytes)
+        return self._in_arena(name, "arena", (self.plan.batch_size, *columns), dtype)
+
+    def scratch(self, name: str, *shape: int) -> Buffer:
+        """Return a scratch buffer of numbers that belong to no sample."""
+        return self._in_arena(name, "scratch", shape, self.plan.dtype)
+
+    def _in_arena(
+        self, name: str, place: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Buffer:
+        buffer = Buffer(name, place, shape, dtype, self.plan.arena_bytes)
         size = math.prod(shape) * dtype.itemsize
         self.plan.arena_bytes += -(-size // ALIGNMENT) * ALIGNMENT
         return buffer
+
+    def reshaped(self, buffer: Buffer, *shape: int) -> Buffer:
+        """Return a batch buffer's memory as samples of another shape, ``-1`` for all in a row."""
+        if shape == (-1,):
+            shape = (math.prod(buffer.sample),)
+        if shape == buffer.sample:
+            return buffer
+        if math.prod(shape) != math.prod(buffer.sample):
+            raise InputError(f"{buffer.name} has samples of {buffer.sample}, which are no {shape}")
+        name = f"{buffer.memory} as {'x'.join(map(str, shape))}"
+        return replace(buffer, name=name, shape=(buffer.shape[0], *shape))
 
     def data(self, name: str, *columns: int, dtype: DTypeLike) -> Buffer:
         """Return the place of an array that the caller brings with the data."""
@@ -291,19 +335,17 @@ class Lowering:
         """Return the place of the row numbers of the batch."""
         return Buffer("rows", "data", (self.plan.batch_size,), np.dtype(np.int64))
 
-    def parameter(self, layer: Layer, name: str) -> Buffer:
-        """Return a parameter of `layer`, in its own shape."""
+    def parameter(self, layer: Layer, name: str, shape: tuple[int, ...] | None = None) -> Buffer:
+        """Return a parameter of `layer`, in its own shape or in the one that a kernel needs."""
         place = self.model.places[layer.name, name]
         return Buffer(
-            f"{layer.name}.{name}", "parameters", place.shape, self.plan.dtype, place.start
+            f"{layer.name}.{name}", "parameters", shape or place.shape, self.plan.dtype, place.start
         )
 
-    def gradient(self, layer: Layer, name: str) -> Buffer:
-        """Return the gradient of a parameter of `layer`, in its own shape."""
-        place = self.model.places[layer.name, name]
-        return Buffer(
-            f"{layer.name}.{name}.grad", "gradients", place.shape, self.plan.dtype, place.start
-        )
+    def gradient(self, layer: Layer, name: str, shape: tuple[int, ...] | None = None) -> Buffer:
+        """Return the gradient of a parameter of `layer`, shaped like the parameter."""
+        parameter = self.parameter(layer, name, shape)
+        return replace(parameter, name=f"{parameter.name}.grad", memory="", place="gradients")
 
     def vector(self, place: str, segment: Segment) -> Buffer:
         """Return a run of a flat vector: parameters, gradients or optimizer state."""
@@ -330,9 +372,11 @@ class Lowering:
         stream = self.model.layers.index(layer)
         return {"seed": Setting("seed"), "stream": stream, "step": Setting("step")}
 
-    def activation_of(self, layer: Dense | Activation) -> ActivationFunction:
+    def activation_of(self, layer: Layer) -> ActivationFunction:
         """Return the activation that `layer` is to apply: none if the loss computes it."""
-        return ActivationFunction() if layer is self.absorbed else layer.activation
+        if layer is self.absorbed or layer.activation is None:
+            return ActivationFunction()
+        return layer.activation
 
 
 def lower(
@@ -359,7 +403,8 @@ def lower(
     gradients : bool
         Whether to write the gradients of the parameters; an optimizer implies it.
     noise : bool
-        Whether noise layers act.
+        Whether layers behave as in training: noise layers act, and batch norm takes the moments of
+        the batch.
     source_dtype : dtype
         That of the data the batches are gathered from.
     labelled : bool
@@ -370,30 +415,33 @@ def lower(
     absorbed = loss.absorbs(model.layers) if loss else None
     lowering = Lowering(model, plan, gradients=backward_wanted, noise=noise, absorbed=absorbed)
 
-    x = lowering.batch_buffer("batch.x", model.features)
+    row = lowering.batch_buffer("batch.x", model.features)
     lowering.add(
         "gather", "batch", "data",
         source=lowering.data("inputs", model.features, dtype=source_dtype),
-        rows=lowering.rows(), scale=Setting("scale"), out=x,
+        rows=lowering.rows(), scale=Setting("scale"), out=row,
     )  # fmt: skip
+    x = lowering.reshaped(row, *model.input_shape)
     backwards: list[tuple[Layer, Backward | None]] = []
     for layer in model.layers:
         x, backward = layer.lower(lowering, x)
         backwards.append((layer, backward))
-    plan.outputs = x
+    plan.outputs = lowering.reshaped(x, -1)
     if loss is not None:
-        grad = loss.lower(lowering, x, labelled)
+        grad = loss.lower(lowering, plan.outputs, labelled)
         if backward_wanted and grad is not None:
-            _lower_backward(backwards, grad)
+            learning = {place.layer for place in model.places.values() if place.trainable}
+            _lower_backward(backwards, lowering.reshaped(grad, *x.sample), learning)
     if optimizer is not None:
         optimizer.lower(lowering)
     return plan
 
 
-def _lower_backward(backwards: list[tuple[Layer, Backward | None]], grad: Buffer) -> None:
+def _lower_backward(
+    backwards: list[tuple[Layer, Backward | None]], grad: Buffer, learning: set[Layer]
+) -> None:
     first = next(
-        (at for at, (layer, _) in enumerate(backwards) if layer.parameters and layer.trainable),
-        len(backwards),
+        (at for at, (layer, _) in enumerate(backwards) if layer in learning), len(backwards)
     )
     flowing: Buffer | None = grad
     for at in range(len(backwards) - 1, first - 1, -1):
