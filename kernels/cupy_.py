@@ -268,6 +268,239 @@ def rmsprop(
 
 
 @_row
+def conv2d(
+    x: Device,
+    w: Device,
+    b: Device | None,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    out: Device,
+) -> None:
+    _, rows, columns, filters = out.shape
+    launch.each(
+        "conv2d", x.dtype, out.size, x, w, b, stride_h, stride_w, pad_top, pad_left, out,
+        *x.shape, rows, columns, *w.shape[:2], filters,
+    )  # fmt: skip
+
+
+@_row
+def conv2d_backward(
+    grad: Device,
+    x: Device,
+    w: Device,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    dw: Device | None,
+    db: Device | None,
+    dx: Device | None,
+) -> None:
+    dtype, places = x.dtype, (stride_h, stride_w, pad_top, pad_left)
+    batch, rows, columns, filters = grad.shape
+    size_h, size_w = w.shape[:2]
+    if dw is not None:
+        launch.teams(
+            "conv2d_weights", dtype, dw.size, grad, x, *places, dw, *x.shape, rows, columns,
+            size_w, filters,
+        )  # fmt: skip
+    if db is not None:
+        launch.teams("column_sums", dtype, filters, grad, db, batch * rows * columns, filters)
+    if dx is not None:
+        launch.each(
+            "conv2d_inputs", dtype, dx.size, grad, w, *places, dx, *dx.shape, rows, columns,
+            size_h, size_w, filters,
+        )  # fmt: skip
+
+
+@_row
+def max_pool(
+    x: Device,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    out: Device,
+) -> None:
+    places = (size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+    launch.each("max_pool", x.dtype, out.size, x, *places, out, *x.shape, *out.shape[1:3])
+
+
+@_row
+def max_pool_backward(
+    grad: Device,
+    x: Device,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    dx: Device,
+) -> None:
+    places = (size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+    launch.each(
+        "max_pool_backward", x.dtype, dx.size, grad, x, *places, dx, *x.shape, *grad.shape[1:3]
+    )
+
+
+@_row
+def avg_pool(
+    x: Device,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    out: Device,
+) -> None:
+    places = (size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+    launch.each("avg_pool", x.dtype, out.size, x, *places, out, *x.shape, *out.shape[1:3])
+
+
+@_row
+def avg_pool_backward(
+    grad: Device,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    dx: Device,
+) -> None:
+    places = (size_h, size_w, stride_h, stride_w, pad_top, pad_left)
+    launch.each(
+        "avg_pool_backward", dx.dtype, dx.size, grad, *places, dx, *dx.shape, *grad.shape[1:3]
+    )
+
+
+def _plane(x: Device) -> tuple[int, int]:
+    """Return how many rows of how many features x (B, M, C) has."""
+    batch, places, features = x.shape
+    return batch * places, features
+
+
+@_row
+def batch_norm(
+    x: Device,
+    gamma: Device | None,
+    beta: Device | None,
+    running_mean: Device,
+    running_variance: Device,
+    momentum: float,
+    epsilon: float,
+    mean: Device,
+    inverse: Device,
+    out: Device,
+) -> None:
+    launch.teams(
+        "batch_norm", x.dtype, x.shape[2], x, gamma, beta, running_mean, running_variance,
+        momentum, epsilon, mean, inverse, out, *_plane(x),
+    )  # fmt: skip
+
+
+@_row
+def batch_norm_backward(
+    grad: Device,
+    x: Device,
+    gamma: Device | None,
+    mean: Device,
+    inverse: Device,
+    dgamma: Device | None,
+    dbeta: Device | None,
+    dx: Device | None,
+) -> None:
+    launch.teams(
+        "batch_norm_backward", x.dtype, x.shape[2], grad, x, gamma, mean, inverse, dgamma, dbeta,
+        dx, *_plane(x),
+    )  # fmt: skip
+
+
+@_row
+def normalize(
+    x: Device,
+    mean: Device,
+    variance: Device,
+    gamma: Device | None,
+    beta: Device | None,
+    epsilon: float,
+    out: Device,
+) -> None:
+    launch.each(
+        "normalize", x.dtype, x.size, x, mean, variance, gamma, beta, epsilon, out, *_plane(x)
+    )
+
+
+@_row
+def normalize_backward(
+    grad: Device,
+    x: Device,
+    mean: Device,
+    variance: Device,
+    gamma: Device | None,
+    epsilon: float,
+    dgamma: Device | None,
+    dbeta: Device | None,
+    dx: Device | None,
+) -> None:
+    launch.teams(
+        "normalize_backward", x.dtype, x.shape[2], grad, x, mean, variance, gamma, epsilon,
+        dgamma, dbeta, dx, *_plane(x),
+    )  # fmt: skip
+
+
+@_row
+def layer_norm(
+    x: Device,
+    gamma: Device | None,
+    beta: Device | None,
+    epsilon: float,
+    mean: Device,
+    inverse: Device,
+    out: Device,
+) -> None:
+    rows, columns = _plane(x)
+    launch.teams("layer_norm", x.dtype, rows, x, gamma, beta, epsilon, mean, inverse, out, columns)
+
+
+@_row
+def layer_norm_backward(
+    grad: Device,
+    x: Device,
+    gamma: Device | None,
+    mean: Device,
+    inverse: Device,
+    dgamma: Device | None,
+    dbeta: Device | None,
+    dx: Device | None,
+) -> None:
+    rows, columns = _plane(x)
+    if dgamma is not None or dbeta is not None:
+        launch.teams(
+            "layer_norm_parameters", x.dtype, columns, grad, x, mean, inverse, dgamma, dbeta,
+            rows, columns,
+        )  # fmt: skip
+    if dx is not None:
+        launch.teams("layer_norm_inputs", x.dtype, rows, grad, x, gamma, mean, inverse, dx, columns)
+
+
+@_row
+def embedding(x: Device, w: Device, out: Device) -> None:
+    launch.each("embedding", w.dtype, out.size, x, w, out, x.size, w.shape[1])
+
+
+@_row
+def embedding_backward(grad: Device, x: Device, dw: Device) -> None:
+    launch.each("embedding_backward", dw.dtype, dw.size, grad, x, dw, x.size, *dw.shape)
+
+
+@_row
 def philox4x32(counter: Device, key: Device, words: Device) -> None:
     count = counter.shape[0]
     launch.each("philox4x32", SINGLE, count, counter, key, words, count)

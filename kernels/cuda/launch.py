@@ -42,10 +42,11 @@ except ImportError as error:
 # An array on the device.
 Device = Any
 
+# In a block; TEAM of team.h.
 THREADS = 256
 # More blocks than any device runs at a time; a thread takes several elements where there are more.
 MOST_BLOCKS = 4096
-# How dense.cu shares out columns, and steps.cu a batch.
+# How dense.cu shares out columns.
 COLUMNS, LINES = 32, 16
 
 CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
@@ -164,9 +165,10 @@ def each(name: str, dtype: np.dtype[Any], count: int, *arguments: Any) -> None:
         _start(name, dtype, min(-(-count // THREADS), MOST_BLOCKS), (THREADS,), arguments)
 
 
-def one_block(name: str, dtype: np.dtype[Any], *arguments: Any) -> None:
-    """Start a kernel of one block of `THREADS` threads, which work together."""
-    _start(name, dtype, 1, (THREADS,), arguments)
+def teams(name: str, dtype: np.dtype[Any], count: int, *arguments: Any) -> None:
+    """Start a kernel of `count` blocks, each of `THREADS` threads that work together."""
+    if count:
+        _start(name, dtype, count, (THREADS,), arguments)
 
 
 def columns(name: str, dtype: np.dtype[Any], count: int, *arguments: Any) -> None:

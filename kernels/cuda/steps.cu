@@ -1,9 +1,8 @@
 /* What a training step does beside its operations, so that it can be repeated without the host. */
-#include "common.h"
+#include "team.h"
 
 enum { FIRST, STEP, UPDATE };
 enum { LOSS, CORRECT };
-enum { THREADS = 256 };
 
 /* Takes the row numbers of the next batch, and counts on. One block. */
 KERNEL(begin_step, const int64 *order, int64 *counters, int64 *rows, int64 batch)
@@ -11,7 +10,7 @@ KERNEL(begin_step, const int64 *order, int64 *counters, int64 *rows, int64 batch
     if (IS_STOPPED)
         return;
     const int64 first = counters[FIRST];
-    for (int64 i = threadIdx.x; i < batch; i += blockDim.x)
+    TEAM_EACH(i, batch)
         rows[i] = order[first + i];
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -44,8 +43,7 @@ DEVICE double right_sides(const real *outputs, const real *targets, int64 column
 }
 
 /* Adds a batch's losses and right answers to the totals; where `guard` is true and the sum of the
- * losses is not finite, sets `flag` instead, which is where `stopped` points to. One block of
- * THREADS threads; the order of the additions depends on the size of the batch only.
+ * losses is not finite, sets `flag` instead, which is where `stopped` points to. One block.
  *
  * `classes` and `sides` hold the labels or the targets of the whole data set; one or both are
  * NULL.
@@ -54,34 +52,27 @@ KERNEL(add_totals,
     const real *losses, const real *outputs, const int *classes, const real *sides,
     const int64 *rows, int64 batch, int64 columns, int guard, double *totals, int *flag)
 {
-    __shared__ double sums[2][THREADS];
     if (IS_STOPPED)
         return;
     double loss = 0, correct = 0;
-    for (int64 i = threadIdx.x; i < batch; i += THREADS) {
+    TEAM_EACH(i, batch) {
         loss += losses[i];
         if (classes)
             correct += is_class(outputs + i * columns, classes[rows[i]], columns);
         else if (sides)
             correct += right_sides(outputs + i * columns, sides + rows[i] * columns, columns);
     }
-    sums[LOSS][threadIdx.x] = loss;
-    sums[CORRECT][threadIdx.x] = correct;
-    for (unsigned half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half)
-            for (int kind = 0; kind < 2; kind++)
-                sums[kind][threadIdx.x] += sums[kind][threadIdx.x + half];
-    }
+    loss = team_sum(loss);
+    correct = team_sum(correct);
     if (threadIdx.x != 0)
         return;
     /* Neither NaN nor infinity gives zero. */
-    if (guard && sums[LOSS][0] - sums[LOSS][0] != 0) {
+    if (guard && loss - loss != 0) {
         *flag = 1;
         return;
     }
-    totals[LOSS] += sums[LOSS][0];
-    totals[CORRECT] += sums[CORRECT][0];
+    totals[LOSS] += loss;
+    totals[CORRECT] += correct;
 }
 
 /* Keeps a batch's outputs in the rows that belong to it. */
@@ -90,4 +81,20 @@ KERNEL(keep_outputs,
 {
     EACH(i, batch * columns)
         kept[(counters[FIRST] - batch) * columns + i] = outputs[i];
+}
+
+/* Keeps what a step is about to move before its loss is known: the running statistics. */
+KERNEL(keep, const real *from, real *kept, int64 count)
+{
+    EACH(i, count)
+        kept[i] = from[i];
+}
+
+/* Puts it back where the loss turned out not to be finite. */
+KERNEL(put_back, const real *kept, real *to, int64 count)
+{
+    if (IS_STOPPED)
+        for (int64 i = blockIdx.x * (int64)blockDim.x + threadIdx.x; i < count;
+             i += gridDim.x * (int64)blockDim.x)
+            to[i] = kept[i];
 }

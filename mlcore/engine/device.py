@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mlcore.door import Targets
 from mlcore.engine.diagnosis import diagnose
 from mlcore.executor import Index, Totals
+from mlcore.kernels import TABLE
 from mlcore.plan import Buffer, Operation, Plan, Setting
 
 # An array on the device.
@@ -55,7 +56,7 @@ class DeviceExecutor:
         self.plan, self.vectors, self.inputs, self.targets = plan, vectors, inputs, targets
         self.scale, self.seed = scale, seed
         places = {b.place for op in plan.operations for b in op.buffers.values()}
-        self._flat = places - {"arena", "data"}
+        self._flat = places - {"arena", "scratch", "data"}
         lends = lender and all(vectors.get(name) is lender.vectors[name] for name in self._flat)
         self.lender = lender = lender if lends else None
         self.launch = plan.backend.module.launch
@@ -84,6 +85,13 @@ class DeviceExecutor:
                 self.lender.device[name] if self.lender else zeros(like.size, like.dtype)
             )
         self.arena = zeros(self.plan.arena_bytes, np.uint8)
+        # What forward moves: the running statistics of batch norm.
+        self._running = {
+            op.buffers[name].name: zeros(op.buffers[name].shape, self.plan.dtype)
+            for op in self.plan.operations
+            for name, spec in TABLE[op.kernel].arrays.items()
+            if op.phase == "forward" and spec.role == "inout" and self.guard
+        }
         self.data = {"inputs": self._copy(self.inputs)}
         self.classes = self.sides = None
         if self.targets is not None:
@@ -202,9 +210,11 @@ class DeviceExecutor:
         """Queue one step, every number that changes being read from the device."""
         views, real = self._bind(size), self.plan.dtype
         with self.launch.stoppable(self.flag):
-            self.launch.one_block(
-                "begin_step", real, self.order, self.counters, views["rows"], size
+            self.launch.teams(
+                "begin_step", real, 1, self.order, self.counters, views["rows"], size
             )
+            for name, kept in self._running.items():
+                self.launch.each("keep", real, kept.size, views[name], kept, kept.size)
             for operation in self._before:
                 self._call(operation, views)
             outputs = views[self.plan.outputs.name] if self.plan.outputs else None
@@ -215,11 +225,13 @@ class DeviceExecutor:
                     columns,
                 )  # fmt: skip
             if self.plan.losses is not None and outputs is not None:
-                self.launch.one_block(
-                    "add_totals", real, views[self.plan.losses.name], outputs, self.classes,
+                self.launch.teams(
+                    "add_totals", real, 1, views[self.plan.losses.name], outputs, self.classes,
                     self.sides, views["rows"], size, outputs.shape[1], self.guard, self.totals,
                     self.flag,
                 )  # fmt: skip
+            for name, kept in self._running.items():
+                self.launch.each("put_back", real, kept.size, kept, views[name], kept.size)
             for operation in self._after:
                 self._call(operation, views)
 

@@ -144,7 +144,7 @@ class RawModule:
         defines = [option for option in options if option.startswith("-D")]
         parts = re.split(r"^KERNEL\((\w+),", code, flags=re.MULTILINE)
         self.together = {
-            name: "__syncthreads" in text
+            name: "__syncthreads" in text or "team_" in text
             for name, text in zip(parts[1::2], parts[2::2], strict=True)
         }
         with tempfile.TemporaryDirectory() as folder:
