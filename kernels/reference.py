@@ -372,6 +372,356 @@ def rmsprop(
     parameters -= learning_rate * change
 
 
+def _windows(
+    x: Real, counts: tuple[int, int], sizes: tuple[int, int], strides: tuple[int, int],
+    pads: tuple[int, int], outside: float,
+) -> Real:  # fmt: skip
+    """Return what lies under each window, a view (B, P, Q, size_h, size_w, C)."""
+    ends = [
+        max(0, (count - 1) * stride + size - pad - length)
+        for count, stride, size, pad, length in zip(
+            counts, strides, sizes, pads, x.shape[1:3], strict=True
+        )
+    ]
+    around = ((0, 0), (pads[0], ends[0]), (pads[1], ends[1]), (0, 0))
+    wide = np.pad(x, around, constant_values=outside)
+    every = np.lib.stride_tricks.sliding_window_view(wide, sizes, axis=(1, 2))
+    placed = every[:, :: strides[0], :: strides[1]][:, : counts[0], : counts[1]]
+    return placed.transpose(0, 1, 2, 4, 5, 3)
+
+
+def _inside(
+    image: Real,
+    counts: tuple[int, ...],
+    sizes: tuple[int, ...],
+    strides: tuple[int, int],
+    pads: tuple[int, int],
+) -> Real:
+    """Return one where a place of a window lies inside, else zero: (1, P, Q, size_h, size_w, 1)."""
+    return _windows(
+        np.ones((1, *image.shape[1:3], 1), image.dtype), counts, sizes, strides, pads, 0
+    )
+
+
+def _add_windows(parts: Real, strides: tuple[int, int], pads: tuple[int, int], out: Real) -> None:
+    """Write the sum over all windows of what each brings, (B, P, Q, size_h, size_w, C)."""
+    _, rows, columns, height, width, _ = parts.shape
+    below = max(out.shape[1] + pads[0], (rows - 1) * strides[0] + height)
+    right = max(out.shape[2] + pads[1], (columns - 1) * strides[1] + width)
+    wide = np.zeros((out.shape[0], below, right, out.shape[3]), out.dtype)
+    for r in range(height):
+        for s in range(width):
+            reached = wide[:, r :: strides[0], s :: strides[1]][:, :rows, :columns]
+            reached += parts[:, :, :, r, s]
+    out[...] = wide[:, pads[0] :, pads[1] :][:, : out.shape[1], : out.shape[2]]
+
+
+def conv2d(
+    x: Real,
+    w: Real,
+    b: Real | None,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    out: Real,
+) -> None:
+    """Write the cross-correlation of x with w, plus b, into `out`.
+
+    ``out[b,p,q,n] = b[n] + sum x[b, p*stride_h-pad_top+r, q*stride_w-pad_left+s, c] * w[r,s,c,n]``
+    over r, s and c, where x is zero outside. Shapes: x (B, H, W, C), w (R, S, C, N), b (N,),
+    out (B, P, Q, N), whose P and Q say how much padding there is below and to the right.
+    """
+    filters = w.reshape(-1, w.shape[3])
+    under = _windows(x, out.shape[1:3], w.shape[:2], (stride_h, stride_w), (pad_top, pad_left), 0)
+    out[...] = (under.reshape(-1, len(filters)) @ filters).reshape(out.shape)
+    if b is not None:
+        out += b
+
+
+def conv2d_backward(
+    grad: Real,
+    x: Real,
+    w: Real,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    dw: Real | None,
+    db: Real | None,
+    dx: Real | None,
+) -> None:
+    """Write the gradients of `conv2d` from `grad` (B, P, Q, N), that of its output.
+
+    dw (R, S, C, N), db (N,) and dx (B, H, W, C) are written where they are wanted.
+    """
+    strides, pads = (stride_h, stride_w), (pad_top, pad_left)
+    filters = w.reshape(-1, w.shape[3])
+    flat = grad.reshape(-1, grad.shape[3])
+    if dw is not None:
+        under = _windows(x, grad.shape[1:3], w.shape[:2], strides, pads, 0)
+        dw[...] = (under.reshape(-1, len(filters)).T @ flat).reshape(w.shape)
+    if db is not None:
+        flat.sum(axis=0, out=db)
+    if dx is not None:
+        parts = (flat @ filters.T).reshape(*grad.shape[:3], *w.shape[:3])
+        _add_windows(parts, strides, pads, dx)
+
+
+def max_pool(
+    x: Real,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    out: Real,
+) -> None:
+    """Write the largest number of each window into `out`; x (B, H, W, C), out (B, P, Q, C).
+
+    Window (p, q) begins at row p * stride_h - pad_top and column q * stride_w - pad_left; what
+    lies outside of x is not looked at, and each window holds some of x.
+    """
+    under = _windows(
+        x, out.shape[1:3], (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left), -np.inf
+    )
+    out[...] = under.max(axis=(3, 4))
+
+
+def max_pool_backward(
+    grad: Real,
+    x: Real,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    dx: Real,
+) -> None:
+    """Write the gradient of the input of `max_pool` into `dx` (B, H, W, C).
+
+    A window's gradient goes to its first largest number, row by row, or to its first NaN.
+    """
+    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
+    batch, *counts, channels = grad.shape
+    shape = (batch, *counts, size_h * size_w, channels)
+    under = _windows(x, (*counts,), sizes, strides, pads, -np.inf).reshape(shape)
+    inside = np.broadcast_to(
+        _inside(x, (*counts,), sizes, strides, pads).reshape(-1, *shape[1:4], 1), shape
+    )
+    first = under.argmax(axis=3, keepdims=True)
+    # In a window of nothing but -inf, what is outside is no candidate.
+    outside = np.take_along_axis(inside, first, axis=3) == 0
+    first = np.where(outside, inside.argmax(axis=3, keepdims=True), first)
+    parts = np.zeros_like(under)
+    np.put_along_axis(parts, first, grad[:, :, :, None], axis=3)
+    _add_windows(parts.reshape(batch, *counts, *sizes, channels), strides, pads, dx)
+
+
+def avg_pool(
+    x: Real,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    out: Real,
+) -> None:
+    """Write the mean of each window into `out`; x (B, H, W, C), out (B, P, Q, C).
+
+    Windows as in `max_pool`; what lies outside of x does not count.
+    """
+    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
+    under = _windows(x, out.shape[1:3], sizes, strides, pads, 0)
+    inside = _inside(x, out.shape[1:3], sizes, strides, pads)
+    out[...] = under.sum(axis=(3, 4)) / inside.sum(axis=(3, 4))
+
+
+def avg_pool_backward(
+    grad: Real,
+    size_h: int,
+    size_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_top: int,
+    pad_left: int,
+    dx: Real,
+) -> None:
+    """Write the gradient of the input of `avg_pool` into `dx` (B, H, W, C)."""
+    sizes, strides, pads = (size_h, size_w), (stride_h, stride_w), (pad_top, pad_left)
+    inside = _inside(dx, grad.shape[1:3], sizes, strides, pads)
+    shares = grad / inside.sum(axis=(3, 4))
+    shape = (*grad.shape[:3], *sizes, grad.shape[3])
+    _add_windows(np.broadcast_to(shares[:, :, :, None, None], shape), strides, pads, dx)
+
+
+def moments(x: Real, axes: tuple[int, ...]) -> tuple[Real, Real]:
+    """Return mean and variance over `axes` in float64, both zero of nothing.
+
+    The variance is divided by the count. It is the mean square of what is left when the mean has
+    been taken off: the difference of two large sums would lose it.
+    """
+    wide = x.astype(np.float64)
+    count = max(1, math.prod(x.shape[axis] for axis in axes))
+    mean: Real = wide.sum(axis=axes, keepdims=True) / count
+    variance: Real = np.square(wide - mean).sum(axis=axes) / count
+    return mean.reshape(variance.shape), variance
+
+
+def _affine(z: Real, gamma: Real | None, beta: Real | None, out: Real) -> None:
+    if gamma is not None:
+        z = z * gamma
+    out[...] = z if beta is None else z + beta
+
+
+def batch_norm(
+    x: Real,
+    gamma: Real | None,
+    beta: Real | None,
+    running_mean: Real,
+    running_variance: Real,
+    momentum: float,
+    epsilon: float,
+    mean: Real,
+    inverse: Real,
+    out: Real,
+) -> None:
+    """Write x with each feature's mean and variance taken off, times gamma plus beta, to `out`.
+
+    Ioffe and Szegedy 2015. Shapes: x and out (B, M, C), all others (C,). Mean and variance are
+    those of the batch over B and M, the variance divided by the count; `mean` and `inverse`,
+    1 / sqrt(variance + epsilon), are kept for backward. The running ones become
+    momentum * running + (1 - momentum) * batch, as in Keras 3.
+    """
+    batch_mean, variance = moments(x, (0, 1))
+    mean[...] = batch_mean
+    inverse[...] = 1 / np.sqrt(variance + epsilon)
+    running_mean[...] = momentum * running_mean + (1 - momentum) * batch_mean
+    running_variance[...] = momentum * running_variance + (1 - momentum) * variance
+    _affine((x - mean) * inverse, gamma, beta, out)
+
+
+def _affine_backward(grad: Real, z: Real, dgamma: Real | None, dbeta: Real | None) -> None:
+    """Write the gradients of scale and shift of features from the normalized `z` (B, M, C)."""
+    if dgamma is not None:
+        dgamma[...] = (grad * z).sum(axis=(0, 1), dtype=np.float64)
+    if dbeta is not None:
+        dbeta[...] = grad.sum(axis=(0, 1), dtype=np.float64)
+
+
+def batch_norm_backward(
+    grad: Real,
+    x: Real,
+    gamma: Real | None,
+    mean: Real,
+    inverse: Real,
+    dgamma: Real | None,
+    dbeta: Real | None,
+    dx: Real | None,
+) -> None:
+    """Write the gradients of `batch_norm` from `grad` (B, M, C), that of its output.
+
+    `mean` and `inverse` (C,) are what it kept; they depend on x, and dx knows that.
+    """
+    z = (x - mean) * inverse
+    _affine_backward(grad, z, dgamma, dbeta)
+    if dx is not None:
+        count = max(1, x.shape[0] * x.shape[1])
+        total = grad.sum(axis=(0, 1), dtype=np.float64) / count
+        along = (grad * z).sum(axis=(0, 1), dtype=np.float64) / count
+        slope = inverse if gamma is None else gamma * inverse
+        dx[...] = slope * (grad - total.astype(x.dtype) - z * along.astype(x.dtype))
+
+
+def normalize(
+    x: Real,
+    mean: Real,
+    variance: Real,
+    gamma: Real | None,
+    beta: Real | None,
+    epsilon: float,
+    out: Real,
+) -> None:
+    """Write (x - mean) / sqrt(variance + epsilon) * gamma + beta into `out`.
+
+    Batch norm outside training. Shapes: x and out (B, M, C), the others (C,).
+    """
+    _affine((x - mean) / np.sqrt(variance + x.dtype.type(epsilon)), gamma, beta, out)
+
+
+def normalize_backward(
+    grad: Real,
+    x: Real,
+    mean: Real,
+    variance: Real,
+    gamma: Real | None,
+    epsilon: float,
+    dgamma: Real | None,
+    dbeta: Real | None,
+    dx: Real | None,
+) -> None:
+    """Write the gradients of `normalize` from `grad` (B, M, C), that of its output."""
+    root = np.sqrt(variance + x.dtype.type(epsilon))
+    _affine_backward(grad, (x - mean) / root, dgamma, dbeta)
+    if dx is not None:
+        dx[...] = (grad if gamma is None else grad * gamma) / root
+
+
+def layer_norm(
+    x: Real,
+    gamma: Real | None,
+    beta: Real | None,
+    epsilon: float,
+    mean: Real,
+    inverse: Real,
+    out: Real,
+) -> None:
+    """Write x with each row's mean and variance taken off, times gamma plus beta, into `out`.
+
+    Ba, Kiros and Hinton 2016. Shapes: x and out (B, M, C), gamma and beta (C,); `mean` and
+    `inverse` (B, M), of each row over C, are kept for backward.
+    """
+    row_mean, variance = moments(x, (2,))
+    mean[...] = row_mean
+    inverse[...] = 1 / np.sqrt(variance + epsilon)
+    _affine((x - mean[:, :, None]) * inverse[:, :, None], gamma, beta, out)
+
+
+def layer_norm_backward(
+    grad: Real,
+    x: Real,
+    gamma: Real | None,
+    mean: Real,
+    inverse: Real,
+    dgamma: Real | None,
+    dbeta: Real | None,
+    dx: Real | None,
+) -> None:
+    """Write the gradients of `layer_norm` from `grad` (B, M, C), that of its output."""
+    z = (x - mean[:, :, None]) * inverse[:, :, None]
+    _affine_backward(grad, z, dgamma, dbeta)
+    if dx is not None:
+        slope = grad if gamma is None else grad * gamma
+        columns = max(1, x.shape[2])
+        total = slope.sum(axis=2, keepdims=True) / columns
+        along = (slope * z).sum(axis=2, keepdims=True) / columns
+        dx[...] = inverse[:, :, None] * (slope - total - z * along)
+
+
+def embedding(x: Real, w: Real, out: Real) -> None:
+    """Write row x of w into `out`; x (B, L) whole numbers below V, w (V, D), out (B, L, D)."""
+    out[...] = w[x.astype(np.int64)]
+
+
+def embedding_backward(grad: Real, x: Real, dw: Real) -> None:
+    """Write into each row of dw (V, D) the sum of the gradients (B, L, D) of where it was used."""
+    dw[...] = 0
+    np.add.at(dw, x.astype(np.int64), grad)
+
+
 def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:
     """Write ten rounds of Philox4x32 of each counter into `words`; (C, 4) and (2,) uint32.
 

@@ -71,12 +71,13 @@ ACTIVATIONS: dict[str, Activation] = {
 class Array:
     """One array argument: its dimensions by letter or as fixed lengths, its kind, who writes it.
 
-    `kind` is "real" (float32 or float64, one and the same in a call), "labels" (int32),
-    "index" (int64), "bits" (uint32) or "data" (uint8, float32 or float64).
+    `kind` is "real" (float32 or float64, one and the same in a call), "whole" (of the same dtype,
+    but whole numbers that something is looked up by), "labels" (int32), "index" (int64), "bits"
+    (uint32) or "data" (uint8, float32 or float64).
     """
 
     dims: tuple[str | int, ...]
-    kind: Literal["real", "labels", "index", "bits", "data"] = "real"
+    kind: Literal["real", "whole", "labels", "index", "bits", "data"] = "real"
     role: Literal["in", "out", "inout"] = "in"
     optional: bool = False
 
@@ -144,6 +145,9 @@ class Row:
         How its derivative is checked.
     one_of : tuple of str
         Optional arrays of which exactly one must be given.
+    implied : callable or None
+        ``implied(dims, case)`` returns the dimensions that follow from those in `sizes` and
+        `bench` and from the settings, as an image's height does from that of the result.
     """
 
     name: str
@@ -158,6 +162,7 @@ class Row:
     inputs: Callable[[Arguments, np.random.Generator, Dims, Case], None] | None = None
     gradient: Gradient | None = None
     one_of: tuple[str, ...] = ()
+    implied: Callable[[Dims, Case], Dims] | None = None
     arrays: Mapping[str, Array] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -168,6 +173,10 @@ class Row:
         """Yield the names of the arrays that a call writes."""
         return (name for name, spec in self.arrays.items() if spec.role != "in")
 
+    def complete(self, dims: Dims, case: Case) -> Dims:
+        """Return `dims` with those that follow from them and from the settings."""
+        return dims if self.implied is None else {**dims, **self.implied(dims, case)}
+
     def generate(
         self, rng: np.random.Generator, dims: Dims, dtype: DTypeLike, case: Case
     ) -> Arguments:
@@ -177,6 +186,7 @@ class Row:
         write, or does not write at all.
         """
         made: Arguments = {}
+        dims = self.complete(dims, case)
         for name, spec in self.arguments.items():
             if spec is None:
                 made[name] = case[name]
@@ -198,6 +208,7 @@ class Row:
 
 KINDS: dict[str, type[np.generic] | None] = {
     "real": None,
+    "whole": None,
     "labels": np.int32,
     "index": np.int64,
     "bits": np.uint32,
@@ -317,6 +328,84 @@ def any_bits(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) 
         made[name] = rng.integers(0, 2**32, made[name].shape, dtype=np.uint32)
 
 
+def scaled_filters(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Scale the filters so that outputs are of order one, however large a window is."""
+    made["w"] /= made["w"].dtype.type(window_length(dims) ** 0.5)
+
+
+def tied_places(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make halves of a few numbers, so that many windows have their largest one twice."""
+    made["x"][...] = rng.integers(-4, 5, made["x"].shape) / 2
+
+
+def shifted(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Move rows and features far from zero beside their spread; variances are positive."""
+    x = made["x"]
+    x *= rng.uniform(0.5, 2, x.shape[2]).astype(x.dtype)
+    x += rng.uniform(-9, 9, x.shape[2]).astype(x.dtype)
+    x += rng.uniform(-9, 9, (*x.shape[:2], 1)).astype(x.dtype)
+    for name in ("running_variance", "variance"):
+        if name in made:
+            made[name][...] = rng.uniform(0.5, 2, made[name].shape)
+
+
+def kept_moments(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make `mean` and `inverse` what the forward pass would have kept."""
+    from mlcore.kernels import reference
+
+    shifted(made, rng, dims, case)
+    axes = (0, 1) if made["mean"].ndim == 1 else (2,)
+    mean, variance = reference.moments(made["x"], axes)
+    made["mean"][...] = mean
+    made["inverse"][...] = 1 / np.sqrt(variance + NORM_EPSILON)
+
+
+def whole_places(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make whole numbers below the number of rows, held as real ones."""
+    made["x"][...] = rng.integers(0, dims["V"], made["x"].shape)
+
+
+def images_under_filters(dims: Dims, case: Case) -> Dims:
+    """Return the height and width of the input of a convolution."""
+    return images_under_windows(dims, {**case, "size_h": dims["R"], "size_w": dims["S"]})
+
+
+def images_under_windows(dims: Dims, case: Case) -> Dims:
+    """Return the height and width of the input of windows.
+
+    The case says how far the last window reaches over the lower and the right edge. Where that
+    is below zero, no window covers the last rows or columns.
+    """
+
+    def length(count: int, stride: int, size: int, before: int, behind: int) -> int:
+        return max(1, (count - 1) * stride + size - before - behind)
+
+    return {
+        "H": length(dims["P"], case["stride_h"], case["size_h"], case["pad_top"], case["over_h"]),
+        "W": length(dims["Q"], case["stride_w"], case["size_w"], case["pad_left"], case["over_w"]),
+    }
+
+
+def window_length(dims: Dims) -> int:
+    """Return how many products an output of a convolution is the sum of."""
+    return dims["R"] * dims["S"] * dims["C"]
+
+
+def convolution_flops(dims: Dims) -> float:
+    """Return the floating-point operations of a convolution, products with padding included."""
+    return 2.0 * dims["B"] * dims["P"] * dims["Q"] * dims["N"] * window_length(dims)
+
+
+def image_size(dims: Dims) -> float:
+    """Return the numbers in the images that windows lie over."""
+    return 1.0 * dims["B"] * dims["H"] * dims["W"] * dims["C"]
+
+
+def norm_size(dims: Dims) -> float:
+    """Return the numbers that are normalized."""
+    return 1.0 * dims["B"] * dims["M"] * dims["C"]
+
+
 DENSE_SIZES = sizes(
     "B K N", (0, 3, 2), (1, 1, 1), (3, 0, 2), (2, 3, 0), (2, 3, 1), (5, 7, 3), (13, 17, 19),
     (50, 31, 10), (4, 8, 8), (9, 600, 21),
@@ -335,11 +424,66 @@ PLANE_SIZES = sizes("B N", (0, 3), (1, 1), (2, 1), (5, 7), (13, 129), (4, 64), (
 PLANE_BENCH = sizes("B N", (50, 512), (100, 10), (1000, 64))
 FLAT_SIZES = sizes("P", (0,), (1,), (7,), (64,), (1009,))
 FLAT_BENCH = sizes("P", (437_000,), (10_000,))
+STRIDES: dict[str, None] = {"stride_h": None, "stride_w": None}
+PADS: dict[str, None] = {"pad_top": None, "pad_left": None}
+WINDOW: dict[str, None] = {"size_h": None, "size_w": None, **STRIDES, **PADS}
+CONV_SIZES = sizes(
+    "B P Q C N R S", (0, 2, 2, 1, 1, 1, 1), (1, 1, 1, 1, 1, 1, 1), (1, 3, 2, 1, 6, 3, 3),
+    (2, 3, 2, 3, 2, 2, 1), (1, 7, 5, 6, 16, 5, 5), (2, 4, 3, 16, 17, 3, 2), (1, 2, 9, 33, 1, 1, 5),
+    (1, 3, 1, 17, 33, 2, 3), (2, 11, 13, 1, 3, 4, 4), (3, 1, 19, 3, 5, 1, 7), (3, 5, 5, 3, 7, 5, 5),
+)  # fmt: skip
+# The two convolutions of LeNet.
+CONV_BENCH = sizes("B P Q C N R S", (50, 28, 28, 1, 6, 5, 5), (50, 10, 10, 6, 16, 5, 5))
+POOL_SIZES = sizes(
+    "B P Q C", (0, 2, 2, 1), (1, 1, 1, 1), (1, 2, 1, 3), (2, 3, 2, 2), (1, 5, 7, 6), (2, 3, 4, 16),
+    (1, 2, 3, 17), (2, 7, 1, 33), (3, 5, 5, 3),
+)  # fmt: skip
+POOL_BENCH = sizes("B P Q C", (50, 14, 14, 6), (50, 5, 5, 16))
+NORM_SIZES = sizes(
+    "B M C", (0, 1, 3), (1, 1, 1), (1, 1, 17), (2, 1, 3), (5, 1, 16), (2, 3, 1), (3, 2, 6),
+    (7, 5, 33), (13, 11, 17), (101, 1, 64), (3, 5, 7),
+)  # fmt: skip
+# After a dense layer, and after the first convolution of LeNet.
+NORM_BENCH = sizes("B M C", (50, 1, 512), (50, 784, 6))
+NORM_EPSILON = 1e-3
+AFFINE_CASES: tuple[Case, ...] = (
+    {}, {"beta": "absent"}, {"gamma": "absent"}, {"gamma": "absent", "beta": "absent"},
+)  # fmt: skip
+LEARNED_CASES: tuple[Case, ...] = (
+    {}, {"dbeta": "absent"}, {"gamma": "absent", "dgamma": "absent"}, {"dx": "absent"},
+    {"gamma": "absent", "dgamma": "absent", "dbeta": "absent"},
+    {"dgamma": "absent", "dbeta": "absent"},
+)  # fmt: skip
+LOOKUP_SIZES = sizes(
+    "B L V D", (0, 1, 1, 1), (1, 1, 1, 1), (3, 2, 5, 3), (5, 7, 3, 16), (2, 1, 50, 17),
+    (4, 20, 3, 33),
+)  # fmt: skip
+LOOKUP_BENCH = sizes("B L V D", (50, 20, 1000, 64))
 DRAW: dict[str, Array | None] = {"seed": None, "stream": None, "step": None}
 DRAW_CASES: tuple[Case, ...] = (
     {"seed": 0, "stream": 0, "step": 0},
     {"seed": 2**64 - 3, "stream": 65_535, "step": 2**40 + 7},
 )
+
+
+def windows(height: int, width: int, *pads: int) -> Case:
+    """Return strides, pads (top, left), and how far the last windows reach over (below, right)."""
+    names = ("stride_h", "stride_w", "pad_top", "pad_left", "over_h", "over_w")
+    return dict(zip(names, (height, width, *pads), strict=True))
+
+
+CONV_WINDOWS: tuple[Case, ...] = (
+    windows(1, 1, 0, 0, 0, 0), windows(1, 1, 2, 2, 2, 2), windows(2, 2, 0, 1, 1, 0),
+    windows(3, 2, 1, 2, -2, -1),
+)  # fmt: skip
+POOL_WINDOWS: tuple[Case, ...] = tuple(
+    {"size_h": height, "size_w": width, **places}
+    for height, width, places in (
+        (2, 2, windows(2, 2, 0, 0, 0, 0)), (2, 3, windows(2, 3, 0, 0, -1, -2)),
+        (3, 3, windows(2, 2, 0, 0, 1, 1)), (3, 2, windows(1, 1, 1, 0, 1, 1)),
+        (5, 4, windows(3, 1, 2, 1, 2, 2)), (1, 2, windows(2, 3, 0, 0, 0, 0)),
+    )
+)  # fmt: skip
 
 
 def with_draws(*settings: Case) -> tuple[Case, ...]:
@@ -621,6 +765,301 @@ ROWS: tuple[Row, ...] = (
         eps=lambda dims: 128,
         flops=lambda dims, given: 9.0 * dims["P"],
         inputs=positive_state,
+    ),
+    Row(
+        "conv2d",
+        "spatial",
+        "out[b,p,q,n] = b[n] + sum x[b, p*stride-pad+r, q*stride-pad+s, c] * w[r,s,c,n]",
+        {
+            "x": real("B", "H", "W", "C"),
+            "w": real("R", "S", "C", "N"),
+            "b": real("N", optional=True),
+            **STRIDES,
+            **PADS,
+            "out": out("B", "P", "Q", "N"),
+        },
+        cases=(*CONV_WINDOWS, {**CONV_WINDOWS[0], "b": "absent"}),
+        sizes=CONV_SIZES,
+        bench=CONV_BENCH,
+        eps=lambda dims: 16 + window_length(dims),
+        flops=lambda dims, given: convolution_flops(dims),
+        inputs=scaled_filters,
+        implied=images_under_filters,
+    ),
+    Row(
+        "conv2d_backward",
+        "spatial",
+        "dw = sum grad * (x under w);  db = sum(grad, (0, 1, 2));  dx = sum grad * (w over x)",
+        {
+            "grad": real("B", "P", "Q", "N"),
+            "x": real("B", "H", "W", "C"),
+            "w": real("R", "S", "C", "N"),
+            **STRIDES,
+            **PADS,
+            "dw": out("R", "S", "C", "N", optional=True),
+            "db": out("N", optional=True),
+            "dx": out("B", "H", "W", "C", optional=True),
+        },
+        cases=(
+            *CONV_WINDOWS,
+            {**CONV_WINDOWS[0], "dx": "absent"},
+            {**CONV_WINDOWS[1], "db": "absent"},
+            {**CONV_WINDOWS[2], "dw": "absent", "db": "absent"},
+        ),
+        sizes=CONV_SIZES,
+        bench=CONV_BENCH,
+        eps=lambda dims: 32 + 4 * (
+            dims["B"] * dims["P"] * dims["Q"] + dims["R"] * dims["S"] * dims["N"]
+        ),
+        flops=lambda dims, given: convolution_flops(dims) * len({"dw", "dx"} & given),
+        inputs=scaled_filters,
+        implied=images_under_filters,
+        gradient=Gradient("conv2d", "out", {"x": "dx", "w": "dw", "b": "db"}, upstream="grad"),
+    ),
+    Row(
+        "max_pool",
+        "spatial",
+        "out = the largest of each window, of what lies inside",
+        {
+            "x": real("B", "H", "W", "C"),
+            **WINDOW,
+            "out": out("B", "P", "Q", "C"),
+        },
+        cases=POOL_WINDOWS,
+        sizes=POOL_SIZES,
+        bench=POOL_BENCH,
+        eps=lambda dims: 0,
+        flops=lambda dims, given: image_size(dims),
+        inputs=tied_places,
+        implied=images_under_windows,
+    ),
+    Row(
+        "max_pool_backward",
+        "spatial",
+        "dx = grad, summed where the window's first largest stands",
+        {
+            "grad": real("B", "P", "Q", "C"),
+            "x": real("B", "H", "W", "C"),
+            **WINDOW,
+            "dx": out("B", "H", "W", "C"),
+        },
+        cases=POOL_WINDOWS,
+        sizes=POOL_SIZES,
+        bench=POOL_BENCH,
+        eps=lambda dims: 16,
+        flops=lambda dims, given: image_size(dims),
+        inputs=tied_places,
+        implied=images_under_windows,
+        gradient=Gradient("max_pool", "out", {"x": "dx"}, upstream="grad"),
+    ),
+    Row(
+        "avg_pool",
+        "spatial",
+        "out = the mean of each window, of what lies inside",
+        {
+            "x": real("B", "H", "W", "C"),
+            **WINDOW,
+            "out": out("B", "P", "Q", "C"),
+        },
+        cases=POOL_WINDOWS,
+        sizes=POOL_SIZES,
+        bench=POOL_BENCH,
+        eps=lambda dims: 16,
+        flops=lambda dims, given: image_size(dims),
+        implied=images_under_windows,
+    ),
+    Row(
+        "avg_pool_backward",
+        "spatial",
+        "dx = sum of grad / (how much of the window lies inside)",
+        {
+            "grad": real("B", "P", "Q", "C"),
+            **WINDOW,
+            "dx": out("B", "H", "W", "C"),
+        },
+        cases=POOL_WINDOWS,
+        sizes=POOL_SIZES,
+        bench=POOL_BENCH,
+        eps=lambda dims: 16,
+        flops=lambda dims, given: image_size(dims),
+        implied=images_under_windows,
+        gradient=Gradient("avg_pool", "out", {"x": "dx"}, upstream="grad"),
+    ),
+    Row(
+        "batch_norm",
+        "norm",
+        "out = (x - mean) * inverse * gamma + beta;  mean and variance over B and M;  "
+        "inverse = 1 / sqrt(variance + epsilon);  running = momentum*running + (1-momentum)*batch",
+        {
+            "x": real("B", "M", "C"),
+            "gamma": real("C", optional=True),
+            "beta": real("C", optional=True),
+            "running_mean": inout("C"),
+            "running_variance": inout("C"),
+            "momentum": None,
+            "epsilon": None,
+            "mean": out("C"),
+            "inverse": out("C"),
+            "out": out("B", "M", "C"),
+        },
+        cases=(
+            *({"momentum": 0.99, "epsilon": NORM_EPSILON, **given} for given in AFFINE_CASES),
+            {"momentum": 0.5, "epsilon": 1e-5},
+        ),
+        sizes=NORM_SIZES,
+        bench=NORM_BENCH,
+        eps=lambda dims: 128,
+        flops=lambda dims, given: 8.0 * norm_size(dims),
+        inputs=shifted,
+    ),
+    Row(
+        "batch_norm_backward",
+        "norm",
+        "dgamma = sum(grad * z);  dbeta = sum(grad);  z = (x - mean) * inverse;  "
+        "dx = gamma * inverse * (grad - dbeta/(B*M) - z * dgamma/(B*M))",
+        {
+            "grad": real("B", "M", "C"),
+            "x": real("B", "M", "C"),
+            "gamma": real("C", optional=True),
+            "mean": real("C"),
+            "inverse": real("C"),
+            "dgamma": out("C", optional=True),
+            "dbeta": out("C", optional=True),
+            "dx": out("B", "M", "C", optional=True),
+        },
+        cases=LEARNED_CASES,
+        sizes=NORM_SIZES,
+        bench=NORM_BENCH,
+        eps=lambda dims: 128 + 4 * dims["B"] * dims["M"],
+        flops=lambda dims, given: 11.0 * norm_size(dims),
+        inputs=kept_moments,
+        gradient=Gradient(
+            "batch_norm", "out", {"x": "dx", "gamma": "dgamma", "beta": "dbeta"}, upstream="grad"
+        ),
+    ),
+    Row(
+        "normalize",
+        "norm",
+        "out = (x - mean) / sqrt(variance + epsilon) * gamma + beta",
+        {
+            "x": real("B", "M", "C"),
+            "mean": real("C"),
+            "variance": real("C"),
+            "gamma": real("C", optional=True),
+            "beta": real("C", optional=True),
+            "epsilon": None,
+            "out": out("B", "M", "C"),
+        },
+        cases=(
+            *({"epsilon": NORM_EPSILON, **given} for given in AFFINE_CASES), {"epsilon": 0.0},
+        ),
+        sizes=NORM_SIZES,
+        bench=NORM_BENCH,
+        eps=lambda dims: 64,
+        flops=lambda dims, given: 4.0 * norm_size(dims),
+        inputs=shifted,
+    ),
+    Row(
+        "normalize_backward",
+        "norm",
+        "dgamma = sum(grad * z);  dbeta = sum(grad);  z = (x - mean) / sqrt(variance + epsilon);  "
+        "dx = grad * gamma / sqrt(variance + epsilon)",
+        {
+            "grad": real("B", "M", "C"),
+            "x": real("B", "M", "C"),
+            "mean": real("C"),
+            "variance": real("C"),
+            "gamma": real("C", optional=True),
+            "epsilon": None,
+            "dgamma": out("C", optional=True),
+            "dbeta": out("C", optional=True),
+            "dx": out("B", "M", "C", optional=True),
+        },
+        cases=tuple({"epsilon": NORM_EPSILON, **given} for given in LEARNED_CASES),
+        sizes=NORM_SIZES,
+        bench=NORM_BENCH,
+        eps=lambda dims: 128 + 4 * dims["B"] * dims["M"],
+        flops=lambda dims, given: 6.0 * norm_size(dims),
+        inputs=shifted,
+        gradient=Gradient(
+            "normalize", "out", {"x": "dx", "gamma": "dgamma", "beta": "dbeta"}, upstream="grad"
+        ),
+    ),
+    Row(
+        "layer_norm",
+        "norm",
+        "out = (x - mean) * inverse * gamma + beta;  mean and variance over C;  "
+        "inverse = 1 / sqrt(variance + epsilon)",
+        {
+            "x": real("B", "M", "C"),
+            "gamma": real("C", optional=True),
+            "beta": real("C", optional=True),
+            "epsilon": None,
+            "mean": out("B", "M"),
+            "inverse": out("B", "M"),
+            "out": out("B", "M", "C"),
+        },
+        cases=tuple({"epsilon": NORM_EPSILON, **given} for given in AFFINE_CASES),
+        sizes=NORM_SIZES,
+        bench=NORM_BENCH,
+        eps=lambda dims: 128,
+        flops=lambda dims, given: 8.0 * norm_size(dims),
+        inputs=shifted,
+    ),
+    Row(
+        "layer_norm_backward",
+        "norm",
+        "dgamma = sum(grad * z);  dbeta = sum(grad);  z = (x - mean) * inverse;  "
+        "h = grad * gamma;  dx = inverse * (h - mean(h) - z * mean(h * z))",
+        {
+            "grad": real("B", "M", "C"),
+            "x": real("B", "M", "C"),
+            "gamma": real("C", optional=True),
+            "mean": real("B", "M"),
+            "inverse": real("B", "M"),
+            "dgamma": out("C", optional=True),
+            "dbeta": out("C", optional=True),
+            "dx": out("B", "M", "C", optional=True),
+        },
+        cases=LEARNED_CASES,
+        sizes=NORM_SIZES,
+        bench=NORM_BENCH,
+        eps=lambda dims: 128 + 4 * (dims["B"] * dims["M"] + dims["C"]),
+        flops=lambda dims, given: 12.0 * norm_size(dims),
+        inputs=kept_moments,
+        gradient=Gradient(
+            "layer_norm", "out", {"x": "dx", "gamma": "dgamma", "beta": "dbeta"}, upstream="grad"
+        ),
+    ),
+    Row(
+        "embedding",
+        "lookup",
+        "out = w[x]",
+        {
+            "x": Array(("B", "L"), "whole"),
+            "w": real("V", "D"),
+            "out": out("B", "L", "D"),
+        },
+        sizes=LOOKUP_SIZES,
+        bench=LOOKUP_BENCH,
+        eps=lambda dims: 0,
+        inputs=whole_places,
+    ),
+    Row(
+        "embedding_backward",
+        "lookup",
+        "dw[v] = the sum of grad where x is v",
+        {
+            "grad": real("B", "L", "D"),
+            "x": Array(("B", "L"), "whole"),
+            "dw": out("V", "D"),
+        },
+        sizes=LOOKUP_SIZES,
+        bench=LOOKUP_BENCH,
+        eps=lambda dims: 16 + 4 * dims["B"] * dims["L"],
+        flops=lambda dims, given: 1.0 * dims["B"] * dims["L"] * dims["D"],
+        inputs=whole_places,
+        gradient=Gradient("embedding", "out", {"w": "dw"}, upstream="grad"),
     ),
     Row(
         "philox4x32",
