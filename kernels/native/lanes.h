@@ -17,15 +17,8 @@
 #ifndef MLCORE_LANES_H
 #define MLCORE_LANES_H
 
+#include "engine.h"
 #include "vector.h"
-
-/* The shapes around a window that slides over images. Rows of zeros stand above, and columns to
- * the left; how many stand below and to the right follows from the output's size. */
-typedef struct {
-    ptrdiff_t height, width, channels;
-    ptrdiff_t out_height, out_width, out_channels;
-    ptrdiff_t window_height, window_width, stride_height, stride_width, pad_top, pad_left;
-} Geometry;
 
 INLINE ptrdiff_t smaller_of(ptrdiff_t a, ptrdiff_t b)
 {

@@ -18,31 +18,36 @@ enum { ABREAST = 8 };
 
 #elif defined(real)
 
-/* moments[c] = mean, moments[channels + c] = sum of (x - mean)**2, of a group's samples. */
+/* moments[c] = mean, moments[channels + c] = sum of (x - mean)**2, of a group's samples. The sum
+ * of what is left when a first mean is taken off says by how much that one was rounded. */
 static void NAME(moments)(
     const real *x, ptrdiff_t samples, ptrdiff_t positions, ptrdiff_t channels, double *moments)
 {
-    const ivec real_lanes = NAME(lanes_with_samples)(samples);
+    const ivec used = NAME(lanes_with_samples)(samples);
     const double count = (double)positions * (double)smaller_of(samples, LANES);
     for (ptrdiff_t c = 0; c < channels; c += ABREAST) {
         const ptrdiff_t abreast = smaller_of(ABREAST, channels - c);
-        vec sum[ABREAST] = {{0}}, mean[ABREAST];
+        vec sum[ABREAST] = {{0}}, squares[ABREAST] = {{0}};
+        real mean[ABREAST];
         for (ptrdiff_t m = 0; m < positions; m++)
             for (ptrdiff_t i = 0; i < abreast; i++)
                 sum[i] += *(const vec_u *)(x + (m * channels + c + i) * LANES);
         for (ptrdiff_t i = 0; i < abreast; i++) {
-            moments[c + i] = (double)NAME(total)((vec)(real_lanes & (ivec)sum[i])) / count;
-            mean[i] = NAME(fill)((real)moments[c + i]);
-            moments[c + i] = mean[i][0];
+            mean[i] = (real)((double)NAME(total)((vec)(used & (ivec)sum[i])) / count);
             sum[i] = (vec){0};
         }
         for (ptrdiff_t m = 0; m < positions; m++)
             for (ptrdiff_t i = 0; i < abreast; i++) {
                 const vec apart = *(const vec_u *)(x + (m * channels + c + i) * LANES) - mean[i];
-                sum[i] += apart * apart;
+                sum[i] += apart;
+                squares[i] += apart * apart;
             }
-        for (ptrdiff_t i = 0; i < abreast; i++)
-            moments[channels + c + i] = NAME(total)((vec)(real_lanes & (ivec)sum[i]));
+        for (ptrdiff_t i = 0; i < abreast; i++) {
+            const double left = (double)NAME(total)((vec)(used & (ivec)sum[i])) / count;
+            moments[c + i] = (double)mean[i] + left;
+            moments[channels + c + i] =
+                (double)NAME(total)((vec)(used & (ivec)squares[i])) - left * left * count;
+        }
     }
 }
 
@@ -63,7 +68,7 @@ static void NAME(join_moments)(
             squares += group[channels + c] + apart * apart * share * counted;
             counted += count;
         }
-        const double variance = squares / counted;
+        const double variance = counted > 0 ? squares / counted : 0;
         mean[c] = (real)middle;
         inverse[c] = (real)(1 / __builtin_sqrt(variance + epsilon));
         if (running_mean) {
@@ -71,6 +76,14 @@ static void NAME(join_moments)(
             running_variance[c] = (real)(momentum * running_variance[c] + (1 - momentum) * variance);
         }
     }
+}
+
+/* inverse = 1 / sqrt(variance + epsilon), for channels first..last-1. */
+static void NAME(invert_roots)(
+    const real *variance, double epsilon, real *inverse, ptrdiff_t first, ptrdiff_t last)
+{
+    for (ptrdiff_t c = first; c < last; c++)
+        inverse[c] = (real)(1 / __builtin_sqrt((double)variance[c] + epsilon));
 }
 
 /* out = (x - mean) * inverse * gamma + beta; gamma and beta may be NULL. */
@@ -113,7 +126,7 @@ static void NAME(join_sums)(
     const double *partial, ptrdiff_t size, ptrdiff_t samples, ptrdiff_t positions,
     ptrdiff_t channels, real *dgamma, real *dbeta, real *means, ptrdiff_t first, ptrdiff_t last)
 {
-    const double count = (double)samples * (double)positions;
+    const double count = larger_of(1, samples * positions);
     for (ptrdiff_t c = first; c < last; c++) {
         double plain = 0, along = 0;
         for (ptrdiff_t done = 0; done < samples; done += LANES) {

@@ -64,7 +64,7 @@ class Compiler:
         self.program.keep(memory)
         self.base: int = memory.ctypes.data
         self.write()
-        self.program.finish(self.blocks())
+        self.program.finish(self.blocks(), self.grain())
 
     def scratch_bytes(self) -> int:
         """Return what each thread needs beside the buffers."""
@@ -72,6 +72,10 @@ class Compiler:
 
     def blocks(self) -> int:
         """Return in how many blocks of rows a batch is best taken, on one thread."""
+        return 1
+
+    def grain(self) -> int:
+        """Return by how many rows threads share out a batch."""
         return 1
 
     def place_buffers(self) -> None:
