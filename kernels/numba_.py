@@ -10,25 +10,33 @@ again. Small layers are plain loops in one call; large products go to NumPy's BL
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from mlcore.kernels.errors import MissingExtraError
+from mlcore.kernels.numba_compiled import compiled
+
+# The rows of the other files.
+from mlcore.kernels.numba_norm import batch_norm as batch_norm
+from mlcore.kernels.numba_norm import batch_norm_backward as batch_norm_backward
+from mlcore.kernels.numba_norm import layer_norm as layer_norm
+from mlcore.kernels.numba_norm import layer_norm_backward as layer_norm_backward
+from mlcore.kernels.numba_norm import normalize as normalize
+from mlcore.kernels.numba_norm import normalize_backward as normalize_backward
+from mlcore.kernels.numba_spatial import avg_pool as avg_pool
+from mlcore.kernels.numba_spatial import avg_pool_backward as avg_pool_backward
+from mlcore.kernels.numba_spatial import conv2d as conv2d
+from mlcore.kernels.numba_spatial import conv2d_backward as conv2d_backward
+from mlcore.kernels.numba_spatial import embedding as embedding
+from mlcore.kernels.numba_spatial import embedding_backward as embedding_backward
+from mlcore.kernels.numba_spatial import max_pool as max_pool
+from mlcore.kernels.numba_spatial import max_pool_backward as max_pool_backward
 from mlcore.kernels.reference import Bits, Index, Labels, Real, dropout_threshold
 
 # These move whole blocks, or are one product: NumPy has nothing to gain from compiling them.
 from mlcore.kernels.reference import pack_panels as pack_panels
 from mlcore.kernels.reference import product as product
 from mlcore.kernels.reference import unpack_panels as unpack_panels
-
-try:
-    from numba import njit
-except ModuleNotFoundError as error:
-    raise MissingExtraError('Numba is not installed: pip install "mlcore[numba]"') from error
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # The codes are written out: a cached function keeps the number it was compiled with, and is
 # compiled anew only when this file changes.
@@ -53,35 +61,25 @@ INCREMENTS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 STREAM_SHIFT = np.uint64(16)
 
 
-def _compiled(function: Function) -> Function:
-    # Without fastmath, which would let the compiler assume that there is no NaN.
-    options: dict[str, Any] = {"fastmath": False, "nogil": True, "error_model": "numpy"}
-    try:
-        made: Function = njit(cache=True, **options)(function)
-    except RuntimeError:  # There is no folder to keep the machine code in.
-        made = njit(**options)(function)
-    return made
-
-
-@_compiled
+@compiled
 def _logistic(x: Any) -> Any:
     one = type(x)(1)
     small = math.exp(-abs(x))
     return (one if x >= 0 else small) / (one + small)
 
 
-@_compiled
+@compiled
 def _softplus(x: Any) -> Any:
     return (type(x)(0) if x < 0 else x) + math.log1p(math.exp(-abs(x)))
 
 
-@_compiled
+@compiled
 def _normal_below(x: Any) -> Any:
     real = type(x)
     return real(0.5) * (real(1) + math.erf(x * real(ROOT_HALF)))
 
 
-@_compiled
+@compiled
 def _row_maximum(x: Real, row: int) -> Any:
     top = x.dtype.type(-np.inf)
     for j in range(x.shape[1]):
@@ -90,7 +88,7 @@ def _row_maximum(x: Real, row: int) -> Any:
     return top
 
 
-@_compiled
+@compiled
 def _row_log_sum_exp(x: Real, row: int) -> Any:
     top = _row_maximum(x, row)
     total = x.dtype.type(0)
@@ -99,7 +97,7 @@ def _row_log_sum_exp(x: Real, row: int) -> Any:
     return top + math.log(total)
 
 
-@_compiled
+@compiled
 def _row_softmax(x: Real, row: int, out: Real) -> None:
     top = _row_maximum(x, row)
     total = x.dtype.type(0)
@@ -110,7 +108,7 @@ def _row_softmax(x: Real, row: int, out: Real) -> None:
         out[row, j] /= total
 
 
-@_compiled
+@compiled
 def _activate(code: int, parameter: float, x: Real, out: Real) -> None:
     """Write activation(x) into `out`, which may be `x`; tanh is not among them."""
     real = x.dtype.type
@@ -154,7 +152,7 @@ def _activate(code: int, parameter: float, x: Real, out: Real) -> None:
                 out[row, j] = x[row, j] - total
 
 
-@_compiled
+@compiled
 def _activate_backward(code: int, parameter: float, grad: Real, stored: Real, out: Real) -> None:
     """Write grad times the activation's derivative into `out`, which may be `grad`."""
     real = grad.dtype.type
@@ -224,7 +222,7 @@ def activation_backward(
     _activate_backward(CODES[activation], parameter, grad, stored, out)
 
 
-@_compiled
+@compiled
 def _product(a: Real, b: Real, out: Real) -> None:
     """Write a @ b into `out`.
 
@@ -240,7 +238,7 @@ def _product(a: Real, b: Real, out: Real) -> None:
                 out[row, column] += factor * b[depth, column]
 
 
-@_compiled
+@compiled
 def _finish(b: Real | None, code: int, parameter: float, pre: Real | None, out: Real) -> None:
     """Turn the product in `out` into the output of the layer."""
     if b is not None:
@@ -253,7 +251,7 @@ def _finish(b: Real | None, code: int, parameter: float, pre: Real | None, out: 
         _activate(code, parameter, out, out)
 
 
-@_compiled
+@compiled
 def _small_linear(
     x: Real, w: Real, b: Real | None, code: int, parameter: float, pre: Real | None, out: Real
 ) -> None:
@@ -282,7 +280,7 @@ def linear(
         np.tanh(out, out)
 
 
-@_compiled
+@compiled
 def _column_sums(x: Real, out: Real) -> None:
     # In float64: a batch may be long.
     totals = np.zeros(x.shape[1])
@@ -293,7 +291,7 @@ def _column_sums(x: Real, out: Real) -> None:
         out[column] = totals[column]
 
 
-@_compiled
+@compiled
 def _small_linear_backward(
     grad: Real,
     x: Real,
@@ -342,7 +340,7 @@ def linear_backward(
         np.matmul(dz, w.T, dx)
 
 
-@_compiled
+@compiled
 def softmax_cross_entropy(
     logits: Real, labels: Labels | None, targets: Real | None, losses: Real, grad: Real | None
 ) -> None:
@@ -373,7 +371,7 @@ def softmax_cross_entropy(
                     grad[row, j] = (grad[row, j] * mass - targets[row, j]) / real(rows)
 
 
-@_compiled
+@compiled
 def sigmoid_cross_entropy(logits: Real, targets: Real, losses: Real, grad: Real | None) -> None:
     """Write each sample's mean binary cross-entropy, and the gradient of their mean; (B, N)."""
     real = logits.dtype.type
@@ -388,7 +386,7 @@ def sigmoid_cross_entropy(logits: Real, targets: Real, losses: Real, grad: Real 
         losses[row] = total / real(columns)
 
 
-@_compiled
+@compiled
 def mse(outputs: Real, targets: Real, losses: Real, grad: Real | None) -> None:
     """Write each sample's mean squared error, and the gradient of their mean; (B, N)."""
     real = outputs.dtype.type
@@ -403,13 +401,13 @@ def mse(outputs: Real, targets: Real, losses: Real, grad: Real | None) -> None:
         losses[row] = total / real(columns)
 
 
-@_compiled
+@compiled
 def _decayed(gradient: Any, decay: Any, parameter: Any) -> Any:
     """Without decay an infinite parameter must not turn the gradient into NaN."""
     return gradient if decay == 0 else gradient + decay * parameter
 
 
-@_compiled
+@compiled
 def sgd(
     parameters: Real,
     gradients: Real,
@@ -434,7 +432,7 @@ def sgd(
         parameters[i] -= rate * change
 
 
-@_compiled
+@compiled
 def _adam_step(
     parameters: Real,
     gradients: Real,
@@ -464,7 +462,7 @@ def _adam_step(
         parameters[i] = parameter - scale * first_moment[i] / (root + small)
 
 
-@_compiled
+@compiled
 def adam(
     parameters: Real,
     gradients: Real,
@@ -484,7 +482,7 @@ def adam(
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def adamw(
     parameters: Real,
     gradients: Real,
@@ -504,7 +502,7 @@ def adamw(
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def rmsprop(
     parameters: Real,
     gradients: Real,
@@ -536,7 +534,7 @@ def rmsprop(
         parameters[i] -= rate * change
 
 
-@_compiled
+@compiled
 def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Return ten rounds of Philox4x32; every number is 32 bits in a uint64."""
     for _ in range(10):
@@ -549,7 +547,7 @@ def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return c0, c1, c2, c3
 
 
-@_compiled
+@compiled
 def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:
     """Write ten rounds of Philox4x32 of each counter into `words`; (C, 4) and (2,) uint32."""
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
@@ -560,14 +558,14 @@ def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:
         )  # fmt: skip
 
 
-@_compiled
+@compiled
 def _stream(seed: Any, stream: int, step: int) -> Any:
     """Return what all counters of a call share: two words of counter, then the key."""
     tag = (np.uint64(stream) << STREAM_SHIFT) | (np.uint64(step) >> HALF)
     return np.uint64(step) & LOW_HALF, tag, seed & LOW_HALF, seed >> HALF
 
 
-@_compiled
+@compiled
 def _draw(drawn: Any, row: int, block: int, words: Bits) -> None:
     """Write the 64 words of a block of sixteen counters, in the order of their columns."""
     step, tag, low, high = drawn
@@ -580,7 +578,7 @@ def _draw(drawn: Any, row: int, block: int, words: Bits) -> None:
 # Numba takes a Python integer as a signed one, so the functions below hand the seed on as uint64.
 
 
-@_compiled
+@compiled
 def _bits(seed: Any, stream: int, step: int, out: Bits) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     rows, columns = out.shape
@@ -596,7 +594,7 @@ def bits(seed: int, stream: int, step: int, out: Bits) -> None:
     _bits(np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _uniform(seed: Any, stream: int, step: int, out: Real) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     real = out.dtype.type
@@ -613,7 +611,7 @@ def uniform(seed: int, stream: int, step: int, out: Real) -> None:
     _uniform(np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _normals(words: Bits, out: Real) -> None:
     """Write the 64 normal numbers of a block: Box and Muller of words 16 places apart."""
     real = out.dtype.type
@@ -626,7 +624,7 @@ def _normals(words: Bits, out: Real) -> None:
             out[at + 16] = radius * math.sin(angle)
 
 
-@_compiled
+@compiled
 def _noise(x: Real | None, stddev: float, seed: Any, stream: int, step: int, out: Real) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     numbers, scale = np.empty(64, out.dtype), out.dtype.type(stddev)
@@ -652,7 +650,7 @@ def gaussian_noise(x: Real, stddev: float, seed: int, stream: int, step: int, ou
     _noise(x, stddev, np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _dropout(x: Real, threshold: int, seed: Any, stream: int, step: int, out: Real) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     zero, scale = out.dtype.type(0), out.dtype.type(65536 / (65536 - threshold))
@@ -671,7 +669,7 @@ def dropout(x: Real, rate: float, seed: int, stream: int, step: int, out: Real) 
     _dropout(x, dropout_threshold(rate), np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _permutation(seed: Any, epoch: int, out: Index) -> None:
     drawn, words = _stream(seed, 65_535, epoch), np.empty(64, np.uint32)
     for place in range(out.size):
@@ -688,7 +686,7 @@ def permutation(seed: int, epoch: int, out: Index) -> None:
     _permutation(np.uint64(seed), epoch, out)
 
 
-@_compiled
+@compiled
 def gather(source: Any, rows: Index, scale: float, out: Real) -> None:
     """Write source[rows] * scale in the dtype of `out`; source (S, N), rows (B,), out (B, N)."""
     real = out.dtype.type
@@ -699,7 +697,7 @@ def gather(source: Any, rows: Index, scale: float, out: Real) -> None:
             out[i, j] = real(source[row, j]) * factor
 
 
-@_compiled
+@compiled
 def gather_labels(labels: Labels, rows: Index, out: Labels) -> None:
     """Write labels[rows] into `out`; labels (S,), rows and out (B,)."""
     for i in range(rows.size):

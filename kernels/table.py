@@ -333,17 +333,26 @@ def scaled_filters(made: Arguments, rng: np.random.Generator, dims: Dims, case: 
     made["w"] /= made["w"].dtype.type(window_length(dims) ** 0.5)
 
 
-def tied_places(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
-    """Make halves of a few numbers, so that many windows have their largest one twice."""
-    made["x"][...] = rng.integers(-4, 5, made["x"].shape) / 2
+def tied_numbers(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Where the case says so, let many windows have their largest number twice."""
+    if case["tied"]:
+        made["x"][...] = np.round(made["x"])
 
 
-def shifted(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
-    """Move rows and features far from zero beside their spread; variances are positive."""
+def spread(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Move rows and features apart, up and down in turn; variances are positive.
+
+    So no two numbers that a variance is taken of lie so close that rounding decides it.
+    """
     x = made["x"]
-    x *= rng.uniform(0.5, 2, x.shape[2]).astype(x.dtype)
-    x += rng.uniform(-9, 9, x.shape[2]).astype(x.dtype)
-    x += rng.uniform(-9, 9, (*x.shape[:2], 1)).astype(x.dtype)
+    batch, places, channels = x.shape
+
+    def steps(count: int) -> NDArray[Any]:
+        signs = np.where(np.arange(count) % 2, -1.0, 1.0)
+        return (signs * rng.uniform(4, 9, count)).astype(x.dtype)
+
+    x += steps(channels)
+    x += steps(batch * places).reshape(batch, places, 1)
     for name in ("running_variance", "variance"):
         if name in made:
             made[name][...] = rng.uniform(0.5, 2, made[name].shape)
@@ -353,7 +362,7 @@ def kept_moments(made: Arguments, rng: np.random.Generator, dims: Dims, case: Ca
     """Make `mean` and `inverse` what the forward pass would have kept."""
     from mlcore.kernels import reference
 
-    shifted(made, rng, dims, case)
+    spread(made, rng, dims, case)
     axes = (0, 1) if made["mean"].ndim == 1 else (2,)
     mean, variance = reference.moments(made["x"], axes)
     made["mean"][...] = mean
@@ -484,6 +493,11 @@ POOL_WINDOWS: tuple[Case, ...] = tuple(
         (5, 4, windows(3, 1, 2, 1, 2, 2)), (1, 2, windows(2, 3, 0, 0, 0, 0)),
     )
 )  # fmt: skip
+
+# Where two numbers are the largest there is no derivative, but there is a rule.
+MAX_POOL_CASES: tuple[Case, ...] = tuple(
+    {**window, "tied": tied} for window in POOL_WINDOWS for tied in (False, True)
+)
 
 
 def with_draws(*settings: Case) -> tuple[Case, ...]:
@@ -825,12 +839,12 @@ ROWS: tuple[Row, ...] = (
             **WINDOW,
             "out": out("B", "P", "Q", "C"),
         },
-        cases=POOL_WINDOWS,
+        cases=MAX_POOL_CASES,
         sizes=POOL_SIZES,
         bench=POOL_BENCH,
         eps=lambda dims: 0,
         flops=lambda dims, given: image_size(dims),
-        inputs=tied_places,
+        inputs=tied_numbers,
         implied=images_under_windows,
     ),
     Row(
@@ -843,12 +857,12 @@ ROWS: tuple[Row, ...] = (
             **WINDOW,
             "dx": out("B", "H", "W", "C"),
         },
-        cases=POOL_WINDOWS,
+        cases=MAX_POOL_CASES,
         sizes=POOL_SIZES,
         bench=POOL_BENCH,
         eps=lambda dims: 16,
         flops=lambda dims, given: image_size(dims),
-        inputs=tied_places,
+        inputs=tied_numbers,
         implied=images_under_windows,
         gradient=Gradient("max_pool", "out", {"x": "dx"}, upstream="grad"),
     ),
@@ -910,7 +924,7 @@ ROWS: tuple[Row, ...] = (
         bench=NORM_BENCH,
         eps=lambda dims: 128,
         flops=lambda dims, given: 8.0 * norm_size(dims),
-        inputs=shifted,
+        inputs=spread,
     ),
     Row(
         "batch_norm_backward",
@@ -957,7 +971,7 @@ ROWS: tuple[Row, ...] = (
         bench=NORM_BENCH,
         eps=lambda dims: 64,
         flops=lambda dims, given: 4.0 * norm_size(dims),
-        inputs=shifted,
+        inputs=spread,
     ),
     Row(
         "normalize_backward",
@@ -980,7 +994,7 @@ ROWS: tuple[Row, ...] = (
         bench=NORM_BENCH,
         eps=lambda dims: 128 + 4 * dims["B"] * dims["M"],
         flops=lambda dims, given: 6.0 * norm_size(dims),
-        inputs=shifted,
+        inputs=spread,
         gradient=Gradient(
             "normalize", "out", {"x": "dx", "gamma": "dgamma", "beta": "dbeta"}, upstream="grad"
         ),
@@ -1004,7 +1018,7 @@ ROWS: tuple[Row, ...] = (
         bench=NORM_BENCH,
         eps=lambda dims: 128,
         flops=lambda dims, given: 8.0 * norm_size(dims),
-        inputs=shifted,
+        inputs=spread,
     ),
     Row(
         "layer_norm_backward",

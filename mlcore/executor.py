@@ -96,6 +96,13 @@ class PythonExecutor:
             self.data["targets"] = targets.array
         self._views: dict[int, Views] = {}
         updates = [op for op in plan.operations if op.phase in ("backward", "update")]
+        # What forward moves: the running statistics of batch norm.
+        self._running = [
+            op.buffers[name].name
+            for op in plan.operations
+            for name, spec in TABLE[op.kernel].arrays.items()
+            if op.phase == "forward" and spec.role == "inout" and self.guard
+        ]
         self._before = plan.operations[: len(plan.operations) - len(updates)]
         self._after = updates
 
@@ -145,6 +152,7 @@ class PythonExecutor:
                 self.settings["step"] = step + at - first
                 self.settings["update"] = update + at - first + 1
                 views = self._bind(rows)
+                kept = {name: views[name].copy() for name in self._running}
                 for operation in self._before:
                     self._call(operation, views)
                 if outputs is not None:
@@ -152,7 +160,10 @@ class PythonExecutor:
                 if self.plan.losses is not None:
                     loss = float(views[self.plan.losses.name].sum(dtype=np.float64))
                     if self._after and self.guard and not math.isfinite(loss):
-                        raise self._diagnose(at, loss, views)
+                        error = self._diagnose(at, loss, views)
+                        for name, values in kept.items():
+                            views[name][...] = values
+                        raise error
                     totals.loss += loss
                     totals.correct += self._correct(views)
                 totals.samples += len(rows)
@@ -204,10 +215,10 @@ class PythonExecutor:
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
                 detail = (
                     f"the loss became {loss} at step {at + 1}: the first non-finite tensor is "
-                    f"{buffer.name}, {array[place]} at {list(place)}, in {operation.kernel} of "
+                    f"{buffer.memory}, {array[place]} at {list(place)}, in {operation.kernel} of "
                     f"{operation.owner}"
                 )
-                return NonFiniteLossError(at, operation.owner, buffer.name, detail)
+                return NonFiniteLossError(at, operation.owner, buffer.memory, detail)
         return NonFiniteLossError(
             at, "", "losses", f"the sum of losses overflowed at step {at + 1}"
         )

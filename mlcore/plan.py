@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,9 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 from mlcore.kernels import TABLE, Backend
 from mlcore.kernels.errors import InputError
 from mlcore.kernels.table import KINDS, Dims, match
-from mlcore.layers.activation import Activation, ActivationFunction
+from mlcore.layers.activation import ActivationFunction
 from mlcore.layers.base import Backward, Layer
-from mlcore.layers.dense import Dense
 
 if TYPE_CHECKING:
     from mlcore.losses import Loss
@@ -46,7 +45,8 @@ class Buffer:
 
     `place` is "arena" (then the first axis is the batch), "data" (given with the data set), or
     the name of a flat vector: "parameters", "gradients", or an optimizer's state. `offset`
-    counts bytes in the arena and elements in a vector.
+    counts bytes in the arena and elements in a vector. `memory` is the name of the buffer whose
+    memory this is, under another shape; its own by default.
     """
 
     name: str
@@ -54,11 +54,21 @@ class Buffer:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int = 0
+    memory: str = ""
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass can be filled in only from here, and from below its own __setattr__.
+        object.__setattr__(self, "memory", self.memory or self.name)
 
     @property
     def columns(self) -> int:
         """The length of the second axis of a batch buffer."""
         return self.shape[1]
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one sample of a batch buffer."""
+        return self.shape[1:]
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ class Operation:
         total = 0
         for name, buffer in self.buffers.items():
             shape = buffer.shape
-            if "S" in TABLE[self.kernel].arrays[name].dims:
+            if buffer.place == "data" and "rows" in self.arguments and name != "rows":
                 shape = (self.arguments["rows"].shape[0], *shape[1:])
             total += math.prod(shape) * buffer.dtype.itemsize
         return total
@@ -251,7 +261,8 @@ class Lowering:
     plan : Plan
         Empty; it is filled.
     gradients, noise : bool
-        Whether backward follows, and whether noise layers act.
+        Whether backward follows, and whether layers behave as in training: noise layers act, and
+        batch norm takes the moments of the batch.
     absorbed : Layer or None
         The layer whose activation the loss computes.
     """
@@ -282,6 +293,17 @@ class Lowering:
         size = math.prod(shape) * dtype.itemsize
         self.plan.arena_bytes += -(-size // ALIGNMENT) * ALIGNMENT
         return buffer
+
+    def reshaped(self, buffer: Buffer, *shape: int) -> Buffer:
+        """Return a batch buffer's memory as samples of another shape, ``-1`` for all in a row."""
+        if shape == (-1,):
+            shape = (math.prod(buffer.sample),)
+        if shape == buffer.sample:
+            return buffer
+        if math.prod(shape) != math.prod(buffer.sample):
+            raise InputError(f"{buffer.name} has samples of {buffer.sample}, which are no {shape}")
+        name = f"{buffer.memory} as {'x'.join(map(str, shape))}"
+        return replace(buffer, name=name, shape=(buffer.shape[0], *shape))
 
     def data(self, name: str, *columns: int, dtype: DTypeLike) -> Buffer:
         """Return the place of an array that the caller brings with the data."""
@@ -330,9 +352,11 @@ class Lowering:
         stream = self.model.layers.index(layer)
         return {"seed": Setting("seed"), "stream": stream, "step": Setting("step")}
 
-    def activation_of(self, layer: Dense | Activation) -> ActivationFunction:
+    def activation_of(self, layer: Layer) -> ActivationFunction:
         """Return the activation that `layer` is to apply: none if the loss computes it."""
-        return ActivationFunction() if layer is self.absorbed else layer.activation
+        if layer is self.absorbed or layer.activation is None:
+            return ActivationFunction()
+        return layer.activation
 
 
 def lower(
@@ -359,7 +383,8 @@ def lower(
     gradients : bool
         Whether to write the gradients of the parameters; an optimizer implies it.
     noise : bool
-        Whether noise layers act.
+        Whether layers behave as in training: noise layers act, and batch norm takes the moments of
+        the batch.
     source_dtype : dtype
         That of the data the batches are gathered from.
     labelled : bool
@@ -370,30 +395,33 @@ def lower(
     absorbed = loss.absorbs(model.layers) if loss else None
     lowering = Lowering(model, plan, gradients=backward_wanted, noise=noise, absorbed=absorbed)
 
-    x = lowering.batch_buffer("batch.x", model.features)
+    row = lowering.batch_buffer("batch.x", model.features)
     lowering.add(
         "gather", "batch", "data",
         source=lowering.data("inputs", model.features, dtype=source_dtype),
-        rows=lowering.rows(), scale=Setting("scale"), out=x,
+        rows=lowering.rows(), scale=Setting("scale"), out=row,
     )  # fmt: skip
+    x = lowering.reshaped(row, *model.input_shape)
     backwards: list[tuple[Layer, Backward | None]] = []
     for layer in model.layers:
         x, backward = layer.lower(lowering, x)
         backwards.append((layer, backward))
-    plan.outputs = x
+    plan.outputs = lowering.reshaped(x, -1)
     if loss is not None:
-        grad = loss.lower(lowering, x, labelled)
+        grad = loss.lower(lowering, plan.outputs, labelled)
         if backward_wanted and grad is not None:
-            _lower_backward(backwards, grad)
+            learning = {place.layer for place in model.places.values() if place.trainable}
+            _lower_backward(backwards, lowering.reshaped(grad, *x.sample), learning)
     if optimizer is not None:
         optimizer.lower(lowering)
     return plan
 
 
-def _lower_backward(backwards: list[tuple[Layer, Backward | None]], grad: Buffer) -> None:
+def _lower_backward(
+    backwards: list[tuple[Layer, Backward | None]], grad: Buffer, learning: set[Layer]
+) -> None:
     first = next(
-        (at for at, (layer, _) in enumerate(backwards) if layer.parameters and layer.trainable),
-        len(backwards),
+        (at for at, (layer, _) in enumerate(backwards) if layer in learning), len(backwards)
     )
     flowing: Buffer | None = grad
     for at in range(len(backwards) - 1, first - 1, -1):

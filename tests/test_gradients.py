@@ -7,7 +7,9 @@ from mlcore import kernels
 from mlcore.kernels.table import ACTIVATIONS, ROWS, TABLE
 
 BACKENDS = [kernels.get(entry.name) for entry in kernels.status() if entry.available]
-CHECKED = [(row, case) for row in ROWS if row.gradient for case in row.cases]
+CHECKED = [
+    (row, case) for row in ROWS if row.gradient for case in row.cases if not case.get("tied")
+]
 STEP = 1e-5
 
 

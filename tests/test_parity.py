@@ -216,6 +216,18 @@ def test_sums_over_many_samples_stay_precise(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=label)
+def test_the_variance_of_features_far_from_zero_stays_precise(backend):
+    """The difference of two sums of squares would be off by more than the variance."""
+    row = TABLE["batch_norm"]
+    arguments = draw(row, row.cases[0], {"B": 3_000, "M": 4, "C": 5}, np.float32)
+    arguments["x"][...] = 1000 + np.random.default_rng(4).standard_normal((3_000, 4, 5))
+    wanted = expected(row, doubled(arguments))
+    backend.call(row.name, **arguments)
+    np.testing.assert_allclose(arguments["mean"], wanted["mean"], rtol=1e-7)
+    np.testing.assert_allclose(arguments["inverse"], wanted["inverse"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
 class TestTheDoor:
     def linear(self, backend, **changes):
         arguments = {
@@ -278,6 +290,14 @@ class TestTheDoor:
                 **{name: targets[name] for name in given},
             )  # fmt: skip
         assert losses.tolist() == [7.0, 7.0]
+
+    @pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, np.nan])
+    def test_what_is_looked_up(self, backend, bad):
+        message = rf"x\[0, 1\] is {bad}; it must be in 0..2 and whole"
+        with pytest.raises(InputError, match=message):
+            backend.call(
+                "embedding", x=np.array([[2, bad]]), w=np.zeros((3, 1)), out=np.empty((1, 2, 1))
+            )
 
     def test_fixed_lengths(self, backend):
         words = np.zeros((1, 1), np.uint32)

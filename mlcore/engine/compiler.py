@@ -105,7 +105,7 @@ class Compiler:
         """Return where a batch buffer lies, as the program takes it."""
         if buffer is None:
             return None
-        at, stride, flip = self.places[buffer if isinstance(buffer, str) else buffer.name]
+        at, stride, flip = self.places[buffer if isinstance(buffer, str) else buffer.memory]
         return self.base + at, stride, flip
 
     def address(self, name: str, offset: int = 0) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore.engine.compiler import UPDATE_STATE, Compiler, Rows, elements
-from mlcore.kernels import ACTIVATIONS
+from mlcore.kernels import ACTIVATIONS, TABLE
 from mlcore.plan import Buffer, Operation, Plan
 
 # Measured: above these, panels are faster.
@@ -25,6 +25,8 @@ class NarrowCompiler(Compiler):
         """Tell whether every layer is narrow, and of the kinds that are here."""
         for op in plan.operations:
             activation = op.arguments.get("activation", "identity")
+            if TABLE[op.kernel].group in ("spatial", "norm", "lookup"):
+                return False
             if op.kernel in ("gaussian_noise", "dropout") or ACTIVATIONS[activation].rowwise:
                 return False
             if any(len(b.shape) == 2 and b.columns > WIDEST for b in op.buffers.values()):
@@ -38,19 +40,19 @@ class NarrowCompiler(Compiler):
         operations = self.plan.operations
         self.stride = -(-self.plan.batch_size // self.lanes) * self.lanes
         self.ones = {
-            op.arguments["x"].name: op.arguments["x"] for op in operations if "w" in op.arguments
+            op.arguments["x"].memory: op.arguments["x"] for op in operations if "w" in op.arguments
         }
         for op in operations:
             for buffer in op.buffers.values():
-                if buffer.place != "arena" or buffer.name in self.places:
+                if buffer.place != "arena" or buffer.memory in self.places:
                     continue
-                if len(buffer.shape) == 2 and buffer.name != "batch.y":
+                if len(buffer.shape) == 2 and buffer.memory != "batch.y":
                     rows = buffer.columns + 1
-                    self.place(buffer.name, rows * self.stride, self.stride, self.size, False)
+                    self.place(buffer.memory, rows * self.stride, self.stride, self.size, False)
                 else:
                     columns = buffer.columns if len(buffer.shape) == 2 else 0
                     kind = buffer.dtype.itemsize
-                    self.place(buffer.name, elements(buffer), columns, kind, False)
+                    self.place(buffer.memory, elements(buffer), columns, kind, False)
         outputs = self._outputs()
         for name in ("loss.x", "loss.slope"):
             self.place(name, elements(outputs), outputs.columns, self.size, False)
@@ -93,7 +95,7 @@ class NarrowCompiler(Compiler):
         given = op.arguments
         out: Buffer = given["out"]
         if op.kernel in ("gather", "gather_labels"):
-            kernel = "narrow_gather" if out.name == "batch.x" else op.kernel
+            kernel = "narrow_gather" if out.memory == "batch.x" else op.kernel
             self.program.add(kernel, "rows", out=self.rows(out), **self.source_of(op))
             return
         read = {name: self.rows(given[name]) for name in ("x", "grad", "stored") & given.keys()}

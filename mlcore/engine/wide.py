@@ -59,19 +59,19 @@ class WideCompiler(Compiler):
         self.rest = [op for op in operations if op.phase not in ("data", "update")]
         while self.rest and self.rest[0].kernel in EARLY:
             self.early.append(self.rest.pop(0))
-        twice = {op.arguments["out"].name for op in self.early}
+        twice = {op.arguments["out"].memory for op in self.early}
         # The inputs of dense layers have a column of ones behind them, for the bias.
-        self.ones = {op.arguments["x"].name for op in self.rest if "w" in op.arguments}
+        self.ones = {op.arguments["x"].memory for op in self.rest if "w" in op.arguments}
         for op in (*self.early, *self.rest):
             for buffer in op.buffers.values():
-                if buffer.place != "arena" or buffer.name in self.places:
+                if buffer.place != "arena" or buffer.memory in self.places:
                     continue
                 stride, size = 0, elements(buffer)
                 if len(buffer.shape) == 2:
                     stride = self.module.stride(buffer.columns, self.plan.dtype.name)
                     size = buffer.shape[0] * stride
-                again = buffer.name in twice
-                self.place(buffer.name, size, stride, buffer.dtype.itemsize, again)
+                again = buffer.memory in twice
+                self.place(buffer.memory, size, stride, buffer.dtype.itemsize, again)
         self.place_answers(twice=True)
 
     def scratch_bytes(self) -> int:
@@ -119,7 +119,7 @@ class WideCompiler(Compiler):
         """Add an operation that a thread does for rows of its own."""
         given = op.arguments
         out: Buffer = given["out"]
-        fields: dict[str, Any] = {"out": self.rows(out), "ones": out.name in self.ones}
+        fields: dict[str, Any] = {"out": self.rows(out), "ones": out.memory in self.ones}
         if len(out.shape) == 2:
             fields["columns"] = out.columns
         if op.kernel in ("gather", "gather_labels"):
@@ -182,7 +182,7 @@ class WideCompiler(Compiler):
             "forward", "rows" if rowwise else self._sharing(packed),
             x=self.rows(given["x"]), out=self.rows(given["out"]), pre=self.rows(given["pre"]),
             weights=self._panels(packed, "parameters"), biased=given["b"] is not None,
-            depth=depth, columns=columns, ones=given["out"].name in self.ones,
+            depth=depth, columns=columns, ones=given["out"].memory in self.ones,
             **self.activation_fields(given),
         )  # fmt: skip
 
