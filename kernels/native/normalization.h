@@ -43,7 +43,9 @@ static void NAME(moments)(
                 squares[i] += apart * apart;
             }
         for (ptrdiff_t i = 0; i < abreast; i++) {
-            const double left = (double)NAME(total)((vec)(used & (ivec)sum[i])) / count;
+            double left = (double)NAME(total)((vec)(used & (ivec)sum[i])) / count;
+            if (!isfinite(left))
+                left = 0;
             moments[c + i] = (double)mean[i] + left;
             moments[channels + c + i] =
                 (double)NAME(total)((vec)(used & (ivec)squares[i])) - left * left * count;
@@ -111,11 +113,11 @@ static void NAME(normalize_sums)(
                 const ptrdiff_t at = (m * channels + c + i) * LANES;
                 const vec slope = *(const vec_u *)(grad + at);
                 plain[i] += slope;
-                along[i] += slope * (*(const vec_u *)(x + at) - mean[c + i]);
+                along[i] += slope * ((*(const vec_u *)(x + at) - mean[c + i]) * inverse[c + i]);
             }
         for (ptrdiff_t i = 0; i < abreast; i++) {
             sums[c + i] = NAME(total)(plain[i]);
-            sums[channels + c + i] = (double)NAME(total)(along[i]) * (double)inverse[c + i];
+            sums[channels + c + i] = NAME(total)(along[i]);
         }
     }
 }
@@ -157,7 +159,7 @@ static void NAME(normalize_backward)(
             vec slope = *(const vec_u *)grad;
             if (means)
                 slope -= means[c]
-                    + (*(const vec_u *)x - mean[c]) * (inverse[c] * means[channels + c]);
+                    + (*(const vec_u *)x - mean[c]) * inverse[c] * means[channels + c];
             *(vec_u *)dx = (vec)(real_lanes & (ivec)(slope * scale));
         }
 }
