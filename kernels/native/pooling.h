@@ -34,39 +34,42 @@ INLINE vec NAME(larger_or_nan)(vec a, vec b)
     return NAME(select)((b > a) | (b != b), NAME(select)(a != a, a, b), a);
 }
 
+INLINE vec NAME(largest_under)(const Geometry *g, const Window *w, const real *x, ptrdiff_t c)
+{
+    vec top = NAME(fill)(-INFINITY);
+    for (ptrdiff_t y = w->top; y < w->bottom; y++)
+        for (ptrdiff_t j = w->left; j < w->right; j++)
+            top = NAME(larger_or_nan)(
+                top, *(const vec_u *)(x + ((y * g->width + j) * g->channels + c) * LANES));
+    return top;
+}
+
 static void NAME(max_pool)(const Geometry *g, const real *x, real *out)
 {
     for (ptrdiff_t p = 0; p < g->out_height; p++)
         for (ptrdiff_t q = 0; q < g->out_width; q++) {
             const Window w = window_at(g, p, q);
-            for (ptrdiff_t c = 0; c < g->channels; c++, out += LANES) {
-                vec top = NAME(fill)(-INFINITY);
-                for (ptrdiff_t y = w.top; y < w.bottom; y++)
-                    for (ptrdiff_t j = w.left; j < w.right; j++)
-                        top = NAME(larger_or_nan)(
-                            top, *(const vec_u *)(x + ((y * g->width + j) * g->channels + c) * LANES));
-                *(vec_u *)out = top;
-            }
+            for (ptrdiff_t c = 0; c < g->channels; c++, out += LANES)
+                *(vec_u *)out = NAME(largest_under)(g, &w, x, c);
         }
 }
 
 static void NAME(max_pool_backward)(
-    const Geometry *g, const real *grad, const real *x, const real *out, real *dx)
+    const Geometry *g, const real *grad, const real *x, real *dx)
 {
     memset(dx, 0, g->height * g->width * g->channels * LANES * sizeof(real));
     for (ptrdiff_t p = 0; p < g->out_height; p++)
         for (ptrdiff_t q = 0; q < g->out_width; q++) {
             const Window w = window_at(g, p, q);
-            for (ptrdiff_t c = 0; c < g->channels; c++, out += LANES, grad += LANES) {
-                const vec top = *(const vec_u *)out;
-                vec left = *(const vec_u *)grad;
+            for (ptrdiff_t c = 0; c < g->channels; c++, grad += LANES) {
+                const vec top = NAME(largest_under)(g, &w, x, c), slope = *(const vec_u *)grad;
                 ivec open = ~(ivec){0};
                 for (ptrdiff_t y = w.top; y < w.bottom; y++)
                     for (ptrdiff_t j = w.left; j < w.right; j++) {
                         const ptrdiff_t at = ((y * g->width + j) * g->channels + c) * LANES;
                         const vec value = *(const vec_u *)(x + at);
                         const ivec here = open & ((value == top) | (value != value));
-                        *(vec_u *)(dx + at) += (vec)(here & (ivec)left);
+                        *(vec_u *)(dx + at) += (vec)(here & (ivec)slope);
                         open &= ~here;
                     }
             }

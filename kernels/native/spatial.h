@@ -71,7 +71,7 @@ static void NAME(run_group)(
         break;
     }
     case MAX_POOL: NAME(max_pool)(g, x, out); break;
-    case MAX_POOL_BACKWARD: NAME(max_pool_backward)(g, grad, x, stored, out); break;
+    case MAX_POOL_BACKWARD: NAME(max_pool_backward)(g, grad, x, out); break;
     case AVG_POOL: NAME(avg_pool)(g, x, out); break;
     case AVG_POOL_BACKWARD: NAME(avg_pool_backward)(g, grad, out); break;
     case MOMENTS: NAME(moments)(x, samples, positions, channels, wide); break;

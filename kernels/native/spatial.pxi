@@ -258,9 +258,6 @@ def max_pool_backward(
         x.shape, grad.shape, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
     op.x = in_lanes(room, &x[0, 0, 0, 0], samples, size_of(x.shape))
     op.grad = in_lanes(room, &grad[0, 0, 0, 0], samples, size_of(grad.shape))
-    op.stored = room_in_lanes(room, samples, size_of(grad.shape), <real *> NULL)
-    op.out = op.stored
-    run_alone(&op, MAX_POOL, samples, <real *> NULL)
     op.out = room_in_lanes(room, samples, size_of(x.shape), <real *> NULL)
     with nogil:
         run_alone(&op, MAX_POOL_BACKWARD, samples, <real *> NULL)

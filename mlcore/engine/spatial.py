@@ -1,8 +1,8 @@
 """Images, and normalized features: samples across the lanes, as lanes.h describes.
 
 Convolution, pooling and normalization work in that layout, and activations between them; dense
-layers, noise and losses in rows. A buffer that is wanted in the layout that it was not made in is
-turned round once, into a twin.
+layers, noise and losses in rows. A buffer that is wanted in a layout that it was not written in is
+turned round first, once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,7 @@ from mlcore.plan import Buffer, Operation, aligned_zeros
 if TYPE_CHECKING:
     from mlcore.engine.wide import WideCompiler
 
-TURNED = {True: "in lanes", False: "in rows"}
 WINDOW = ("stride_h", "stride_w", "pad_top", "pad_left")
-
-
-def is_spatial(op: Operation) -> bool:
-    """Tell whether an operation works on samples across the lanes."""
-    return TABLE[op.kernel].group in ("spatial", "norm")
 
 
 class Spatial:
@@ -36,10 +30,10 @@ class Spatial:
         self.compiler = compiler
         self.lanes = compiler.lanes
         self.groups = -(-compiler.plan.batch_size // self.lanes)
-        # The buffers that are made in the lanes, by the name of their memory.
-        self.homes: set[str] = set()
-        self.turned: set[str] = set()
-        self.fused: dict[str, Operation] = {}
+        self.operations = _in_lanes(compiler.rest)
+        # In which layouts what was last written to a memory stands; in rows if it is not here.
+        self.layouts: dict[str, set[bool]] = {}
+        self.fused: list[Operation] = []
         self.writers: dict[str, Callable[[Operation], None]] = {
             "conv2d": self._convolution,
             "conv2d_backward": self._convolution_backward,
@@ -60,91 +54,58 @@ class Spatial:
     @property
     def used(self) -> bool:
         """Whether anything stands across the lanes."""
-        return bool(self.homes)
+        return bool(self.operations)
+
+    def runs(self, op: Operation) -> bool:
+        """Tell whether an operation works across the lanes."""
+        return any(op is other for other in self.operations)
 
     def place(self) -> None:
-        """Place what is made in the lanes, and the twins of what is wanted the other way."""
-        operations = self.compiler.rest
-        for op in operations:
-            if is_spatial(op) or self._goes_on(op):
-                self.homes |= {
-                    buffer.memory
-                    for name, buffer in op.buffers.items()
-                    if buffer.place == "arena" and TABLE[op.kernel].arrays[name].role == "out"
-                }
-        for op in operations:
-            wanted = is_spatial(op) or self._goes_on(op)
+        """Place what stands across the lanes."""
+        for op in self.operations:
             for buffer in op.buffers.values():
-                if buffer.place != "arena" or self._is_features(op, buffer):
-                    continue
-                name = self._name(buffer, wanted)
-                if name not in self.compiler.places:
-                    self._place(name, buffer, wanted)
+                if buffer.place == "arena" and _name(buffer) not in self.compiler.places:
+                    self._place(_name(buffer), math.prod(buffer.sample))
             if op.kernel == "conv2d":
                 geometry = _geometry(op)
                 if _leaves(geometry):
-                    size = math.prod(_surrounded(geometry)) * geometry["channels"]
-                    self._place_lanes(_field(op), size)
+                    self._place(_field(op), math.prod(_surrounded(geometry)) * geometry["channels"])
 
-    def rows(self, buffer: Buffer | None) -> Rows | None:
-        """Return where a buffer lies in rows, after turning it round if need be."""
-        return self._turn(buffer, wanted=False)
-
-    def write(self, op: Operation) -> bool:
-        """Add an operation, if it is one of those in the lanes."""
-        if not is_spatial(op) and not self._goes_on(op):
-            return False
-        self.writers[op.kernel](op)
-        return True
-
-    def _goes_on(self, op: Operation) -> bool:
-        """Tell whether an activation follows what is in the lanes."""
-        if op.kernel not in ("activation", "activation_backward"):
-            return False
-        given: Buffer = op.arguments.get("x") or op.arguments["stored"]
-        rowwise = ACTIVATIONS[op.arguments["activation"]].rowwise
-        return given.memory in self.homes and not rowwise
-
-    def _is_features(self, op: Operation, buffer: Buffer) -> bool:
-        """Tell whether a buffer has one number a feature, and no samples."""
-        spec = next(TABLE[op.kernel].arrays[n] for n, b in op.buffers.items() if b is buffer)
-        return spec.dims[0] != "B"
-
-    def _name(self, buffer: Buffer, wanted: bool) -> str:
-        at_home = (buffer.memory in self.homes) == wanted
-        return buffer.memory if at_home else f"{buffer.memory} {TURNED[wanted]}"
-
-    def _place(self, name: str, buffer: Buffer, wanted: bool) -> None:
-        if wanted:
-            self._place_lanes(name, elements(buffer) // buffer.shape[0])
-        elif len(buffer.shape) > 1:
-            self.compiler.place_rows(name, buffer.shape[0], math.prod(buffer.sample))
-
-    def _place_lanes(self, name: str, size: int) -> None:
+    def _place(self, name: str, size: int) -> None:
         stride = size * self.lanes
         self.compiler.place(name, self.groups * stride, stride, self.compiler.size, False)
 
-    def _in_lanes(self, buffer: Buffer | None) -> Rows | None:
-        return self._turn(buffer, wanted=True)
+    def bring(self, op: Operation) -> None:
+        """Turn round what an operation reads, and note what it writes."""
+        wanted = self.runs(op)
+        specs = TABLE[op.kernel].arrays
+        for name, buffer in op.buffers.items():
+            if buffer.place == "arena" and specs[name].role == "in":
+                self.turn(buffer, wanted=wanted)
+        for name, buffer in op.buffers.items():
+            if buffer.place == "arena" and specs[name].role != "in":
+                self.layouts[buffer.memory] = {wanted}
 
-    def _turn(self, buffer: Buffer | None, *, wanted: bool) -> Rows | None:
-        if buffer is None:
-            return None
-        name = self._name(buffer, wanted)
-        place = self.compiler.rows(name)
-        if name != buffer.memory and name not in self.turned:
-            self.turned.add(name)
-            self.compiler.program.add(
-                "to_lanes" if wanted else "from_lanes", "rows",
-                x=self.compiler.rows(buffer.memory), out=place,
-                columns=math.prod(buffer.sample), ones=name in self.ones,
-            )  # fmt: skip
-        return place
+    def turn(self, buffer: Buffer, *, wanted: bool) -> None:
+        """Bring a buffer across the lanes, or into rows, if it does not stand there."""
+        layouts = self.layouts.setdefault(buffer.memory, {False})
+        if wanted in layouts:
+            return
+        layouts.add(wanted)
+        rows, lanes = self.compiler.rows(buffer), self._at(buffer)
+        self.compiler.program.add(
+            "to_lanes" if wanted else "from_lanes", "rows", x=rows if wanted else lanes,
+            out=lanes if wanted else rows, columns=math.prod(buffer.sample),
+            ones=not wanted and buffer.memory in self.compiler.ones,
+        )  # fmt: skip
 
-    @property
-    def ones(self) -> set[str]:
-        """The twins in rows that need a column of ones behind them."""
-        return {f"{memory} {TURNED[False]}" for memory in self.compiler.ones & self.homes}
+    def write(self, op: Operation) -> None:
+        """Add an operation across the lanes."""
+        if not any(op is other for other in self.fused):
+            self.writers[op.kernel](op)
+
+    def _at(self, buffer: Buffer | None) -> Rows | None:
+        return None if buffer is None else self.compiler.rows(_name(buffer))
 
     def _array(self, *shape: int, dtype: Any = None) -> int:
         """Return the address of memory that lives as long as the program."""
@@ -165,14 +126,10 @@ class Spatial:
         return self.compiler.features[buffer.memory]
 
     def _activation(self, op: Operation) -> None:
-        if op.arguments["out"].memory in self.fused:
-            return
         given = op.arguments
-        read = {
-            name: self._in_lanes(given[name]) for name in ("x", "grad", "stored") & given.keys()
-        }
+        read = {name: self._at(given[name]) for name in ("x", "grad", "stored") & given.keys()}
         self.compiler.program.add(
-            f"lane_{op.kernel}", "rows", out=self._in_lanes(given["out"]),
+            f"lane_{op.kernel}", "rows", out=self._at(given["out"]),
             columns=math.prod(given["out"].sample), **read,
             **self.compiler.activation_fields(given),
         )  # fmt: skip
@@ -180,18 +137,18 @@ class Spatial:
     def _convolution(self, op: Operation) -> None:
         """Add a convolution, with the activation behind it if there is one."""
         given, geometry = op.arguments, _geometry(op)
-        x = self._in_lanes(given["x"])
+        x = self._at(given["x"])
         if _leaves(geometry):
             field = self.compiler.rows(_field(op))
             self.compiler.program.add("surround", "rows", x=x, out=field, geometry=geometry)
             x, geometry = field, _inside(geometry)
-        fields: dict[str, Any] = {"out": self._in_lanes(given["out"])}
+        fields: dict[str, Any] = {"out": self._at(given["out"])}
         following = self._activation_behind(op)
         if following is not None:
-            self.fused[following.arguments["out"].memory] = following
-            kept = self._is_read(given["out"], following)
+            self.fused.append(following)
+            kept = following.arguments["out"].memory != given["out"].memory
             fields = {
-                "out": self._in_lanes(following.arguments["out"]),
+                "out": self._at(following.arguments["out"]),
                 "pre": fields["out"] if kept else None,
                 **self.compiler.activation_fields(following.arguments),
             }
@@ -207,30 +164,19 @@ class Spatial:
             return None
         following = operations[at]
         same = following.arguments["x"].memory == op.arguments["out"].memory
-        return following if same and self._goes_on(following) else None
-
-    def _is_read(self, buffer: Buffer, but_by: Operation) -> bool:
-        outputs = self.compiler.plan.outputs
-        read = {
-            read.memory
-            for op in self.compiler.rest
-            if op is not but_by
-            for name, read in op.buffers.items()
-            if TABLE[op.kernel].arrays[name].role == "in"
-        }
-        return buffer.memory in read or (outputs is not None and outputs.memory == buffer.memory)
+        return following if same and self.runs(following) else None
 
     def _convolution_backward(self, op: Operation) -> None:
         given, geometry = op.arguments, _geometry(op)
-        grad = self._in_lanes(given["grad"])
+        grad = self._at(given["grad"])
         if given["dx"] is not None:
             self.compiler.program.add(
-                "convolution_input_gradient", "rows", grad=grad, out=self._in_lanes(given["dx"]),
+                "convolution_input_gradient", "rows", grad=grad, out=self._at(given["dx"]),
                 weights=self._parameter(given["w"]), geometry=geometry,
             )  # fmt: skip
         if given["dw"] is None:
             return
-        x = self._in_lanes(given["x"])
+        x = self._at(given["x"])
         if _leaves(geometry):
             x, geometry = self.compiler.rows(_field(op)), _inside(geometry)
         weights, filters = elements(given["w"]), given["w"].shape[3]
@@ -257,32 +203,21 @@ class Spatial:
     def _pool(self, op: Operation) -> None:
         given = op.arguments
         self.compiler.program.add(
-            op.kernel, "rows", x=self._in_lanes(given["x"]), out=self._in_lanes(given["out"]),
+            op.kernel, "rows", x=self._at(given["x"]), out=self._at(given["out"]),
             geometry=_geometry(op),
         )  # fmt: skip
 
     def _pool_backward(self, op: Operation) -> None:
         given = op.arguments
-        read: dict[str, Any] = {}
-        if op.kernel == "max_pool_backward":
-            forward = next(
-                earlier
-                for earlier in self.compiler.rest
-                if earlier.kernel == "max_pool" and earlier.owner == op.owner
-            )
-            read = {
-                "x": self._in_lanes(given["x"]),
-                "stored": self._in_lanes(forward.arguments["out"]),
-            }
         self.compiler.program.add(
-            op.kernel, "rows", grad=self._in_lanes(given["grad"]), out=self._in_lanes(given["dx"]),
-            geometry=_geometry(op), **read,
+            op.kernel, "rows", x=self._at(given.get("x")), grad=self._at(given["grad"]),
+            out=self._at(given["dx"]), geometry=_geometry(op),
         )  # fmt: skip
 
     def _batch_norm(self, op: Operation) -> None:
         given = op.arguments
         _, positions, channels = given["x"].shape
-        x = self._in_lanes(given["x"])
+        x = self._at(given["x"])
         moments = {
             "partial": self._array(self.groups, 2 * channels, dtype=np.float64),
             "partial_row": 2 * channels, "positions": positions, "columns": channels,
@@ -294,7 +229,7 @@ class Spatial:
         self.compiler.program.add("moments", "rows", x=x, **moments)
         self.compiler.program.add("join_moments", "cells", **joined)
         self.compiler.program.add(
-            "normalize", "rows", x=x, out=self._in_lanes(given["out"]), positions=positions,
+            "normalize", "rows", x=x, out=self._at(given["out"]), positions=positions,
             columns=channels, gamma=self._parameter(given["gamma"]),
             beta=self._parameter(given["beta"]), **kept,
         )  # fmt: skip
@@ -318,7 +253,7 @@ class Spatial:
         _, positions, channels = given["x"].shape
         kept = self._given_moments(op)
         self.compiler.program.add(
-            "normalize", "rows", x=self._in_lanes(given["x"]), out=self._in_lanes(given["out"]),
+            "normalize", "rows", x=self._at(given["x"]), out=self._at(given["out"]),
             positions=positions, columns=channels, gamma=self._parameter(given["gamma"]),
             beta=self._parameter(given["beta"]), **kept,
         )  # fmt: skip
@@ -339,7 +274,7 @@ class Spatial:
     def _normalization_backward(self, op: Operation, kept: dict[str, int], *, moves: bool) -> None:
         given = op.arguments
         _, positions, channels = given["x"].shape
-        x, grad = self._in_lanes(given["x"]), self._in_lanes(given["grad"])
+        x, grad = self._at(given["x"]), self._at(given["grad"])
         learned = {name: given[name] for name in ("dgamma", "dbeta") if given[name] is not None}
         common = {"positions": positions, "columns": channels, **kept}
         means = self._array(2, channels)
@@ -359,7 +294,7 @@ class Spatial:
                     self.compiler.updates_behind.append(("update", {"columns": channels, **update}))
         if given["dx"] is not None:
             self.compiler.program.add(
-                "normalize_backward", "rows", grad=grad, x=x, out=self._in_lanes(given["dx"]),
+                "normalize_backward", "rows", grad=grad, x=x, out=self._at(given["dx"]),
                 gamma=self._parameter(given["gamma"]), means=means if moves else 0, **common,
             )  # fmt: skip
 
@@ -367,8 +302,8 @@ class Spatial:
         given = op.arguments
         _, positions, channels = given["x"].shape
         self.compiler.program.add(
-            "layer_norm", "rows", x=self._in_lanes(given["x"]), out=self._in_lanes(given["out"]),
-            stored=self._in_lanes(given["mean"]), pre=self._in_lanes(given["inverse"]),
+            "layer_norm", "rows", x=self._at(given["x"]), out=self._at(given["out"]),
+            stored=self._at(given["mean"]), pre=self._at(given["inverse"]),
             positions=positions, columns=channels, gamma=self._parameter(given["gamma"]),
             beta=self._parameter(given["beta"]), parameter=given["epsilon"],
         )  # fmt: skip
@@ -378,9 +313,9 @@ class Spatial:
         _, positions, channels = given["x"].shape
         partial = self._array(self.groups, 2 * channels)
         self.compiler.program.add(
-            "layer_norm_backward", "rows", grad=self._in_lanes(given["grad"]),
-            x=self._in_lanes(given["x"]), stored=self._in_lanes(given["mean"]),
-            pre=self._in_lanes(given["inverse"]), out=self._in_lanes(given["dx"]),
+            "layer_norm_backward", "rows", grad=self._at(given["grad"]),
+            x=self._at(given["x"]), stored=self._at(given["mean"]),
+            pre=self._at(given["inverse"]), out=self._at(given["dx"]),
             positions=positions, columns=channels, gamma=self._parameter(given["gamma"]),
             partial=partial, partial_row=2 * channels,
         )  # fmt: skip
@@ -388,6 +323,32 @@ class Spatial:
             self._learn(given["dgamma"], partial, 2 * channels)
         if given["dbeta"] is not None:
             self._learn(given["dbeta"], partial + channels * self.compiler.size, 2 * channels)
+
+
+def _in_lanes(operations: list[Operation]) -> list[Operation]:
+    """Return the operations that work across the lanes: activations do where their input is."""
+    found: list[Operation] = []
+    written: set[str] = set()
+    for op in operations:
+        given = op.arguments
+        wanted = TABLE[op.kernel].group in ("spatial", "norm")
+        if op.kernel in ("activation", "activation_backward"):
+            source: Buffer = given.get("x") or given["stored"]
+            wanted = source.memory in written and not ACTIVATIONS[given["activation"]].rowwise
+        made = {
+            buffer.memory
+            for name, buffer in op.buffers.items()
+            if TABLE[op.kernel].arrays[name].role != "in"
+        }
+        written = written | made if wanted else written - made
+        if wanted:
+            found.append(op)
+    return found
+
+
+def _name(buffer: Buffer) -> str:
+    """Return what the memory of a buffer is called across the lanes."""
+    return f"{buffer.memory} in lanes"
 
 
 def _field(op: Operation) -> str:

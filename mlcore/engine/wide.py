@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mlcore.engine.compiler import UPDATE_STATE, Compiler, Rows, elements
+from mlcore.engine.compiler import UPDATE_STATE, Compiler, elements
 from mlcore.engine.spatial import Spatial
 from mlcore.kernels import ACTIVATIONS
 from mlcore.plan import Buffer, Operation, aligned_zeros
@@ -69,7 +69,7 @@ class WideCompiler(Compiler):
         self.ones = {op.arguments["x"].memory for op in self.rest if op.kernel in DENSE}
         self.spatial = Spatial(self)
         self.spatial.place()
-        for op in (*self.early, *self.rest):
+        for op in (*self.early, *(op for op in self.rest if not self.spatial.runs(op))):
             for buffer in op.buffers.values():
                 if buffer.place != "arena" or buffer.memory in self.places:
                     continue
@@ -78,18 +78,15 @@ class WideCompiler(Compiler):
                 else:
                     twice = buffer.memory in self.twice
                     self.place(buffer.memory, elements(buffer), 0, buffer.dtype.itemsize, twice)
+        outputs = self.plan.outputs
+        if outputs is not None and outputs.memory not in self.places:
+            self.place_rows(outputs.memory, outputs.shape[0], math.prod(outputs.sample))
         self.place_answers(twice=True)
 
     def place_rows(self, name: str, samples: int, columns: int) -> None:
         """Give a buffer of rows its place."""
         stride = self.module.stride(columns, self.plan.dtype.name)
         self.place(name, samples * stride, stride, self.size, name in self.twice)
-
-    def rows(self, buffer: Buffer | str | None) -> Rows | None:
-        """Return where a buffer lies in rows, brought there if it was made across the lanes."""
-        if isinstance(buffer, Buffer) and buffer.memory in self.spatial.homes:
-            return self.spatial.rows(buffer)
-        return super().rows(buffer)
 
     def scratch_bytes(self) -> int:
         """Return room for a transposed panel, the gradient of a tile, or two sums a feature."""
@@ -118,7 +115,10 @@ class WideCompiler(Compiler):
         self.updates_behind: list[tuple[str, dict[str, Any]]] = []
         few = self.plan.losses is None and self.plan.batch_size <= FEW
         for at, op in enumerate(self.rest):
-            if op.kernel == "linear" and few:
+            self.spatial.bring(op)
+            if self.spatial.runs(op):
+                self.spatial.write(op)
+            elif op.kernel == "linear" and few:
                 self._add_plain_forward(op)
             elif op.kernel == "linear":
                 self._add_forward(op)
@@ -136,11 +136,12 @@ class WideCompiler(Compiler):
                 self._add_look_up(op)
             elif op.kernel == "embedding_backward":
                 self._add_look_up_backward(op)
-            elif not self.spatial.write(op):
+            else:
                 self._add_rows(op)
         if self.plan.losses is not None:
             self.add_total()
         elif self.plan.outputs is not None:
+            self.spatial.turn(self.plan.outputs, wanted=False)
             outputs = self.rows(self.plan.outputs)
             self.program.add("copy_out", "rows", x=outputs, columns=self.plan.outputs.columns)
         for fields in updates:
