@@ -373,8 +373,8 @@ def rmsprop(
 
 
 def _windows(
-    x: Real, counts: tuple[int, int], sizes: tuple[int, int], strides: tuple[int, int],
-    pads: tuple[int, int], outside: float,
+    x: Real, counts: tuple[int, ...], sizes: tuple[int, ...], strides: tuple[int, ...],
+    pads: tuple[int, ...], outside: float,
 ) -> Real:  # fmt: skip
     """Return what lies under each window, a view (B, P, Q, size_h, size_w, C)."""
     ends = [
@@ -394,8 +394,8 @@ def _inside(
     image: Real,
     counts: tuple[int, ...],
     sizes: tuple[int, ...],
-    strides: tuple[int, int],
-    pads: tuple[int, int],
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
 ) -> Real:
     """Return one where a place of a window lies inside, else zero: (1, P, Q, size_h, size_w, 1)."""
     return _windows(
@@ -403,7 +403,7 @@ def _inside(
     )
 
 
-def _add_windows(parts: Real, strides: tuple[int, int], pads: tuple[int, int], out: Real) -> None:
+def _add_windows(parts: Real, strides: tuple[int, ...], pads: tuple[int, ...], out: Real) -> None:
     """Write the sum over all windows of what each brings, (B, P, Q, size_h, size_w, C)."""
     _, rows, columns, height, width, _ = parts.shape
     below = max(out.shape[1] + pads[0], (rows - 1) * strides[0] + height)

@@ -3,8 +3,8 @@
 mlcore's format, version 1::
 
     /                        attributes: format, format_version, mlcore_version, and `model`,
-                             JSON of layers, dtype, seed, features, loss, optimizer, training
-                             settings and progress
+                             JSON of layers, dtype, seed, input shape, loss, optimizer,
+                             training settings and progress
     /parameters/dense_1/weight, /parameters/dense_1/bias, ...
     /optimizer/velocity, ...  flat, in the order of `Sequential.parameters`
     /history/val_accuracy, ...  a number an epoch, NaN where not measured
@@ -32,8 +32,8 @@ from mlcore.history import History
 from mlcore.kernels.errors import InputError, unknown
 from mlcore.layers import Dense, from_config
 from mlcore.layers import activation as activations
-from mlcore.layers.base import Layer
-from mlcore.model import Sequential
+from mlcore.layers.base import Layer, Shape
+from mlcore.model import Sequential, samples
 from mlcore.plan import aligned_zeros
 from mlcore.trainer import Progress
 
@@ -113,13 +113,13 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         For another architecture, naming the first difference; `model` is left as it was.
     """
     saved = load(path, backend="numpy")
-    if model.built and model.features != saved.features:
+    if model.built and model.input_shape != saved.input_shape:
         raise InputError(
-            f"{path} is of another architecture: it takes {saved.features} features, the model "
-            f"{model.features}"
+            f"{path} is of another architecture: it takes {samples(saved.input_shape)}, the model "
+            f"{samples(model.input_shape)}"
         )
-    ours = model.shapes(saved.features)
-    theirs = saved.shapes(saved.features)
+    ours = model.shapes(saved.input_shape)
+    theirs = saved.shapes(saved.input_shape)
     for place in [*ours, *theirs]:
         if ours.get(place) != theirs.get(place):
             raise InputError(
@@ -127,7 +127,7 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
                 f"{theirs.get(place, 'missing')}, the model's is {ours.get(place, 'missing')}"
             )
     if not model.built:
-        model.build(saved.features)
+        model.build(saved.input_shape)
     model.parameters = saved.parameters
 
 
@@ -168,6 +168,7 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "dtype": model.dtype.name,
         "seed": model.seed,
         "features": model.features,
+        "input_shape": model.input_shape,
         "loss": model.loss.kind if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
         "training": model.training.config() if model.training else None,
@@ -201,10 +202,12 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         model = Sequential(
             layers, seed=described["seed"], dtype=described["dtype"], backend=backend
         )
-        features, progress = described["features"], Progress.from_config(described["progress"])
+        # Files of before there were images say how many features a row has.
+        shape = tuple(described.get("input_shape", [described["features"]]))
+        progress = Progress.from_config(described["progress"])
         loss, optimizer = described["loss"], described["optimizer"]
-    _check_shapes(file, path, model, features)
-    model.build(features)
+    _check_shapes(file, path, model, shape)
+    model.build(shape)
     for (layer, name), place in model.places.items():
         values = file[f"parameters/{layer}/{name}"][...]
         model.parameters[place.start : place.stop] = values.reshape(-1)
@@ -222,9 +225,9 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
     return model
 
 
-def _check_shapes(file: Any, path: Any, model: Sequential, features: int) -> None:
+def _check_shapes(file: Any, path: Any, model: Sequential, sample: Shape) -> None:
     """Compare every parameter with the architecture before anything of its size is allocated."""
-    for (layer, parameter), shape in model.shapes(features).items():
+    for (layer, parameter), shape in model.shapes(sample).items():
         name = f"parameters/{layer}/{parameter}"
         if name not in file:
             raise InputError(f"{path}: {name} is missing; expected shape {shape}")

@@ -13,10 +13,15 @@ from mlcore import door
 from mlcore.data.targets import one_hot
 from mlcore.door import Targets
 from mlcore.kernels.errors import InputError, unknown
-from mlcore.layers import Activation, Dense, Layer
+from mlcore.layers import Layer
 
 if TYPE_CHECKING:
     from mlcore.plan import Buffer, Lowering
+
+
+def last_active(layers: Sequence[Layer]) -> Layer | None:
+    """Return the last layer that has an activation, be it identity."""
+    return next((layer for layer in reversed(layers) if layer.activation is not None), None)
 
 
 class Loss(ABC):
@@ -46,16 +51,16 @@ class Loss(ABC):
         InputError
             For an activation that yields probabilities this loss would take for logits.
         """
-        active = [layer for layer in layers if isinstance(layer, (Dense, Activation))]
-        if self.link is None or not active:
+        last = last_active(layers)
+        if self.link is None or last is None or last.activation is None:
             return None
-        last = active[-1]
         name, slope = last.activation.name, last.activation.parameter
         if name == self.link and (name != "sigmoid" or slope == 1):
-            if last is not layers[-1]:
+            behind = [layer for layer in layers[layers.index(last) + 1 :] if not layer.reshapes]
+            if behind:
                 raise InputError(
                     f"{self.kind} computes the {name} of {last.name}, so nothing can stand behind "
-                    f"it: leave {layers[-1].name} out"
+                    f"it: leave {behind[-1].name} out"
                 )
             return last
         if name == "softmax" or (name == "sigmoid" and self.link == "sigmoid"):
@@ -101,6 +106,16 @@ class SoftmaxCrossEntropy(Loss):
 
     kind: ClassVar[str] = "softmax_cross_entropy"
     link: ClassVar[str | None] = "softmax"
+
+    def absorbs(self, layers: Sequence[Layer]) -> Layer | None:
+        """Return the last of `layers` if it ends in softmax; refuse outputs that are no rows."""
+        shape = layers[-1].output_shape if layers else None
+        if shape is not None and len(shape) != 1:
+            raise InputError(
+                f"softmax_cross_entropy takes rows of logits; {layers[-1].name} gives samples of "
+                f"shape {shape}: put Flatten() or GlobalAvgPool(), and Dense, behind it"
+            )
+        return super().absorbs(layers)
 
     def targets(self, y: ArrayLike, outputs: int, dtype: np.dtype[Any]) -> Targets:
         """Return labels, or soft targets; refuse rows that are not a distribution."""

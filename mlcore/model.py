@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from mlcore import door, kernels, losses, optimizers, schedules
 from mlcore.callbacks import collect
 from mlcore.data.dataset import Dataset
-from mlcore.door import Inputs
+from mlcore.door import Inputs, Targets, with_channel
 from mlcore.engine import FEW, NativeExecutor, executor_for
 from mlcore.executor import PythonExecutor
 from mlcore.initializers import FIRST_STREAM, Draws
 from mlcore.kernels.errors import InputError, is_number, unknown
-from mlcore.layers import Activation, Dense, Layer
-from mlcore.layers.base import ParameterSpec, check_size
-from mlcore.losses import Loss
+from mlcore.layers import Layer, Standardize
+from mlcore.layers.base import ParameterSpec, Shape, check_size
+from mlcore.losses import Loss, last_active
 from mlcore.optimizers import Optimizer
 from mlcore.plan import Plan, aligned_zeros, lower, table
 from mlcore.trainer import (
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from mlcore.history import History
 
 DTYPES = ("float32", "float64")
-_ACTIVE = (Activation, Dense)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Place:
     @property
     def trainable(self) -> bool:
         """Whether updates touch it."""
-        return self.layer.trainable
+        return self.layer.trainable and self.spec.trainable
 
 
 class Sequential:
@@ -90,6 +90,8 @@ class Sequential:
     Attributes
     ----------
     layers : list of Layer
+    input_shape : tuple of int
+        The shape of a sample, such as (784,), or (28, 28, 1) for images: the channels stand last.
     parameters : ndarray
         All weights and biases, one flat contiguous vector.
     history : History or None
@@ -117,7 +119,7 @@ class Sequential:
         self.seed = check_seed(secrets.randbits(32) if seed is None else seed)
         self.backend = kernels.get(backend)
         self.layers: list[Layer] = []
-        self.features = 0
+        self.input_shape: Shape = ()
         self.places: dict[tuple[str, str], Place] = {}
         self.loss: Loss | None = None
         self.optimizer: Optimizer | None = None
@@ -167,12 +169,22 @@ class Sequential:
         return self._parameters is not None
 
     @property
-    def outputs(self) -> int:
-        """The number of outputs; the model must be built."""
+    def features(self) -> int:
+        """The numbers that a sample has, whatever its shape; 0 before the model is built."""
+        return math.prod(self.input_shape) if self.input_shape else 0
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of what a sample becomes; the model must be built."""
         shape = self.layers[-1].output_shape if self.built else None
         if shape is None:
             raise InputError("the model is not built: call fit, or build(features), first")
-        return shape[0]
+        return shape
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs; the model must be built."""
+        return math.prod(self.output_shape)
 
     @property
     def parameters(self) -> NDArray[Any]:
@@ -190,27 +202,47 @@ class Sequential:
             )
         self.parameters[...] = array
 
-    def shapes(self, features: int) -> dict[tuple[str, str], tuple[int, ...]]:
-        """Return the shape of every parameter by layer and name, for so many input features."""
+    def shapes(self, sample: Shape) -> dict[tuple[str, str], Shape]:
+        """Return the shape of every parameter by layer and name, for samples of a shape."""
         return {
             (layer.name, spec.name): spec.shape
-            for layer, specs in self._specs(features)
+            for layer, specs in self._specs(sample)
             for spec in specs
         }
 
-    def _specs(self, features: int) -> Iterator[tuple[Layer, list[ParameterSpec]]]:
-        shape: tuple[int, ...] = (features,)
+    def _specs(self, sample: Shape) -> Iterator[tuple[Layer, list[ParameterSpec]]]:
+        shape, untouched = sample, True
         for layer in self.layers:
+            if layer.input_limit is not None and not untouched:
+                raise InputError(
+                    f"{layer.name} looks up whole numbers, so it takes the data as they are: only "
+                    "Flatten and Reshape may stand before it"
+                )
+            untouched = untouched and layer.reshapes
             yield layer, layer.build(shape)
             shape = layer.output_shape or shape
 
+    @property
+    def _axes(self) -> int | None:
+        """The number of axes that the first layers need samples to have, None for any."""
+        for layer in self.layers:
+            if layer.input_axes is not None or not layer.keeps_shape:
+                return layer.input_axes
+        return None
+
+    @property
+    def _limit(self) -> int | None:
+        """The number below which all inputs must be; None where nothing is looked up."""
+        limits = (layer.input_limit for layer in self.layers)
+        return next((limit for limit in limits if limit is not None), None)
+
     def build(self, features: int | tuple[int, ...]) -> Sequential:
-        """Fix the number of input features, and make and draw the parameters.
+        """Fix the shape of a sample, and make and draw the parameters.
 
         Parameters
         ----------
         features : int or tuple of int
-            784, or (784,).
+            784 or (784,); (28, 28, 1), or (28, 28) for what takes images, height, width, channels.
 
         Returns
         -------
@@ -218,23 +250,30 @@ class Sequential:
             The model itself.
         """
         if self.built:
-            raise InputError(f"the model is already built for {self.features} features")
+            raise InputError(f"the model is already built for {samples(self.input_shape)}")
         if not self.layers:
             raise InputError("the model has no layers: give it some, such as Dense(10)")
-        if isinstance(features, tuple):
-            if len(features) != 1:
-                raise InputError(f"the input is a row of features, not of shape {features}")
-            features = features[0]
-        self.features = check_size(features, "features")
+        given = features if isinstance(features, (tuple, list)) else (features,)
+        if not given:
+            raise InputError("a sample has one axis at least: build(784), or build((28, 28, 1))")
+        shape = with_channel(tuple(check_size(size, "features") for size in given), self._axes)
+        try:
+            self._make(shape)
+        except InputError:
+            self._unbuild()
+            raise
+        return self
+
+    def _make(self, shape: Shape) -> None:
+        self.input_shape = shape
         start = 0
-        for layer, specs in self._specs(self.features):
+        for layer, specs in self._specs(shape):
             for spec in specs:
                 self.places[layer.name, spec.name] = Place(layer, spec, start)
                 start += spec.size
         try:
             self._parameters = aligned_zeros(start, self.dtype)
         except (MemoryError, ValueError, OverflowError) as error:
-            self._unbuild()
             raise InputError(f"{start:,} parameters do not fit into memory") from error
         for number, place in enumerate(self.places.values()):
             spec = place.spec
@@ -243,7 +282,6 @@ class Sequential:
             )
             self._parameters[place.start : place.stop] = drawn.reshape(-1)
         self._attach()
-        return self
 
     @contextmanager
     def _built_for(self, inputs: Inputs) -> Iterator[None]:
@@ -251,7 +289,7 @@ class Sequential:
         built_here = not self.built
         try:
             if built_here:
-                self.build(inputs.array.shape[1])
+                self.build(inputs.sample)
             yield
         except InputError:
             if built_here:
@@ -260,7 +298,7 @@ class Sequential:
 
     def _unbuild(self) -> None:
         """Forget a shape that was taken from data which turned out to be wrong."""
-        self.features, self.places, self._parameters, self._predictors = 0, {}, None, {}
+        self.input_shape, self.places, self._parameters, self._predictors = (), {}, None, {}
         for layer in self.layers:
             layer.attach({})
 
@@ -275,12 +313,12 @@ class Sequential:
     def __repr__(self) -> str:
         return str(self)
 
-    def summary(self, features: int | None = None) -> None:
+    def summary(self, features: int | Shape | None = None) -> None:
         """Print a table of the layers with output shapes and numbers of parameters.
 
         Parameters
         ----------
-        features : int, optional
+        features : int or tuple of int, optional
             Builds the model first.
         """
         if features is not None and not self.built:
@@ -290,10 +328,10 @@ class Sequential:
     def __str__(self) -> str:
         if not self.built:
             return f"Sequential({self.layers!r})"
-        lines = [("input", "", f"(batch, {self.features})", "0")]
+        lines = [("input", "", _with_batch(self.input_shape), "0")]
         for layer in self.layers:
             count = sum(view.size for view in layer.parameters.values())
-            shape = f"(batch, {', '.join(map(str, layer.output_shape or ()))})"
+            shape = _with_batch(layer.output_shape or ())
             frozen = "" if layer.trainable else ", frozen"
             lines.append((layer.name, f"{_described(layer)}{frozen}", shape, f"{count:,}"))
         count = self.parameters.size
@@ -325,8 +363,10 @@ class Sequential:
 
         Parameters
         ----------
-        x : array_like (n, features) or Dataset
-            Any real dtype, layout and byte order. A `Dataset` brings its targets and scale.
+        x : array_like (n, features) or (n, height, width, channels), or Dataset
+            Any real dtype, layout and byte order, and any number of axes that the first layer
+            takes; images of one channel may lack the last axis. A `Dataset` brings its targets
+            and scale.
         y : array_like, optional
             Targets as the loss takes them.
         loss : str or Loss
@@ -393,15 +433,21 @@ class Sequential:
         inputs, raw = self._inputs_and_targets(x, y)
         inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
         with self._built_for(inputs):
+            for layer in self.layers[1:]:
+                if isinstance(layer, Standardize):
+                    layer.require_fitted()
             chosen_loss.absorbs(self.layers)
-            targets = chosen_loss.targets(raw, self.outputs, self.dtype)
+            targets = self._targets(chosen_loss, raw)
             validation = None
             if held is not None:
-                validation = held[0], chosen_loss.targets(held[1], self.outputs, self.dtype)
+                validation = held[0], self._targets(chosen_loss, held[1])
             trainer = Trainer(
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
+        first = self.layers[0]
+        if isinstance(first, Standardize) and not first.fitted:
+            first.adapt_rows(inputs)
         return trainer.run()
 
     def evaluate(
@@ -429,7 +475,7 @@ class Sequential:
         """
         inputs, raw = self._inputs_and_targets(x, y)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        targets = chosen.targets(raw, self.outputs, self.dtype)
+        targets = self._targets(chosen, raw)
         size = check_size(batch_size, "batch_size")
         totals = Evaluation(self, chosen, inputs, targets, size).run()
         measured = {"loss": totals.loss / totals.samples}
@@ -440,18 +486,18 @@ class Sequential:
     def predict(
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
     ) -> NDArray[Any]:
-        """Return the model's outputs, (n, outputs) in its dtype; noise layers do nothing.
+        """Return the model's outputs, (n, *output_shape) in its dtype; noise layers do nothing.
 
         These are what the last layer gives: logits unless it has an activation. See
         `predict_proba` and `predict_classes`.
         """
         self._require_built()
         size = check_size(batch_size, "batch_size")
-        if type(x) is np.ndarray and x.ndim == 2 and len(x) <= FEW:
+        if type(x) is np.ndarray and x.ndim >= 2 and len(x) <= FEW:
             quick = self._predict_few(x)
             if quick is not None:
                 return quick
-        inputs = door.as_inputs(x, features=self.features, dtype=self.dtype)
+        inputs = self._inputs(x)
         size = min(size, len(inputs))
         plan = lower(self, batch_size=size, source_dtype=inputs.array.dtype)
         executor = executor_for(
@@ -462,13 +508,16 @@ class Sequential:
         steps, chunk = -(-len(inputs) // size), steps_between_looks(plan)
         for step in range(0, steps, chunk):
             executor.run(order, step, min(step + chunk, steps), outputs=outputs)
-        return outputs
+        return outputs.reshape(len(inputs), *self.output_shape)
 
     def _predict_few(self, x: NDArray[Any]) -> NDArray[Any] | None:
         """Predict a few samples as fast as can be; None where they need another look first."""
-        if x.dtype != self.dtype or x.shape[1:] != (self.features,) or not x.flags.c_contiguous:
+        if x.dtype != self.dtype or x.shape[1:] != self.input_shape or not x.flags.c_contiguous:
             return None
-        functions = [layer.activation for layer in self.layers if isinstance(layer, _ACTIVE)]
+        if self._limit is not None:
+            return None
+        x = x.reshape(len(x), -1)
+        functions = [layer.activation for layer in self.layers]
         key = (len(x), self.backend.name, *functions)
         executor = self._predictors.get(key)
         if executor is None:
@@ -480,7 +529,8 @@ class Sequential:
             executor = NativeExecutor(plan, {"parameters": self.parameters}, like)
             self._predictors = {key: executor}
         outputs = np.empty((len(x), self.outputs), self.dtype)
-        return outputs if executor.predict(x, outputs) else None
+        right = executor.predict(x, outputs)
+        return outputs.reshape(len(x), *self.output_shape) if right else None
 
     def predict_proba(
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
@@ -498,19 +548,18 @@ class Sequential:
         outputs = self.predict(x, batch_size=batch_size)
         link = self._link()
         given = (link,) if self.loss and link else ("softmax", "sigmoid")
-        active = [layer for layer in self.layers if isinstance(layer, (Activation, Dense))]
-        if active and active[-1].activation.name in given:
+        last = last_active(self.layers)
+        if last is not None and last.activation is not None and last.activation.name in given:
             return outputs
         if link is None:
             raise InputError(
                 f"{self.loss.kind if self.loss else 'the loss'} says nothing of probabilities: "
                 "use predict, or train with softmax_cross_entropy"
             )
-        probabilities = np.empty_like(outputs)
-        self.backend.call(
-            "activation", x=outputs, activation=link, parameter=1.0, out=probabilities
-        )
-        return probabilities
+        rows = outputs.reshape(len(outputs), -1)
+        probabilities = np.empty_like(rows)
+        self.backend.call("activation", x=rows, activation=link, parameter=1.0, out=probabilities)
+        return probabilities.reshape(outputs.shape)
 
     def predict_classes(
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
@@ -543,26 +592,30 @@ class Sequential:
         ----------
         x, y, loss : as for `fit`
         training : bool
-            Whether noise layers act, with the draws of the model's next step.
+            Whether layers behave as in training: noise layers act, with the draws of the model's
+            next step, and batch norm takes the moments of the batch. By default it takes its
+            running ones.
 
         Returns
         -------
         loss : float
         gradients : ndarray
-            Flat, as `parameters`; zero for frozen layers. Nothing is updated.
+            Flat, as `parameters`; zero for what is frozen, and for running statistics. Nothing is
+            updated.
         """
         inputs, raw = self._inputs_and_targets(x, y)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
         with self._built_for(inputs):
             chosen.absorbs(self.layers)
-            targets = chosen.targets(raw, self.outputs, self.dtype)
+            targets = self._targets(chosen, raw)
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
         )  # fmt: skip
         gradients = aligned_zeros(self.parameters.size, self.dtype)
+        # A copy, since batch norm moves its running statistics while training.
         executor = PythonExecutor(
-            plan, {"parameters": self.parameters, "gradients": gradients},
+            plan, {"parameters": self.parameters.copy(), "gradients": gradients},
             inputs.array, targets, scale=inputs.scale, guard=False,
             seed=self.training.seed if self.training else self.seed,
         )  # fmt: skip
@@ -614,8 +667,19 @@ class Sequential:
         if not self.built:
             raise InputError("the model is not built: call fit, or build(features), first")
 
+    def _inputs(self, x: ArrayLike | Dataset, shape: Shape | None = None) -> Inputs:
+        """Return `x` checked; samples must be of the given shape, or of that of a built model."""
+        return door.as_inputs(
+            x, shape=self.input_shape or shape, dtype=self.dtype, axes=self._axes, limit=self._limit
+        )
+
+    def _targets(self, loss: Loss, y: NDArray[Any]) -> Targets:
+        """Return targets as the loss takes them; those of images lie in rows, as outputs do."""
+        rows = len(self.output_shape) > 1 and y.shape[1:] == self.output_shape
+        return loss.targets(y.reshape(len(y), -1) if rows else y, self.outputs, self.dtype)
+
     def _inputs_and_targets(
-        self, x: ArrayLike | Dataset, y: ArrayLike | None, features: int | None = None
+        self, x: ArrayLike | Dataset, y: ArrayLike | None, shape: Shape | None = None
     ) -> tuple[Inputs, NDArray[Any]]:
         if isinstance(x, Dataset):
             if y is not None:
@@ -625,8 +689,7 @@ class Sequential:
             raise InputError("y is missing: give the targets, or a Dataset that brings them")
         else:
             raw = door.as_array(y, "y")
-        wanted = self.features if self.built else features
-        inputs = door.as_inputs(x, features=wanted, dtype=self.dtype)
+        inputs = self._inputs(x, shape)
         if raw.ndim == 0 or len(inputs) != len(raw):
             count = "is one number" if raw.ndim == 0 else f"has {len(raw)}"
             raise InputError(f"x has {len(inputs)} samples and y {count}; give one target a sample")
@@ -645,12 +708,11 @@ class Sequential:
         if data is not None:
             if split:
                 raise InputError("give validation_data or validation_split, not both")
-            features = inputs.array.shape[1]
             if isinstance(data, Dataset):
-                return inputs, raw, self._inputs_and_targets(data, None, features)
+                return inputs, raw, self._inputs_and_targets(data, None, inputs.sample)
             if not isinstance(data, (tuple, list)) or len(data) != 2:
                 raise InputError("validation_data must be a Dataset or a pair (x, y)")
-            return inputs, raw, self._inputs_and_targets(data[0], data[1], features)
+            return inputs, raw, self._inputs_and_targets(data[0], data[1], inputs.sample)
         if not split:
             return inputs, raw, None
         kept = len(inputs) - round(len(inputs) * split)
@@ -659,8 +721,8 @@ class Sequential:
             raise InputError(
                 f"validation_split {split} of {len(inputs)} samples leaves nothing to {what}"
             )
-        held = Inputs(inputs.array[kept:], inputs.scale), raw[kept:]
-        return Inputs(inputs.array[:kept], inputs.scale), raw[:kept], held
+        held = replace(inputs, array=inputs.array[kept:]), raw[kept:]
+        return replace(inputs, array=inputs.array[:kept]), raw[:kept], held
 
     def _optimizer_for(
         self, asked: str | Optimizer | dict[str, Any] | None, resume: bool
@@ -716,7 +778,23 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
+def samples(shape: Shape) -> str:
+    """Return what samples of a shape are called: "784 features", or "samples of 28x28x1"."""
+    return f"{shape[0]} features" if len(shape) == 1 else f"samples of {_sides(shape)}"
+
+
+def _sides(lengths: Sequence[int]) -> str:
+    return "x".join(map(str, lengths))
+
+
+def _with_batch(shape: Shape) -> str:
+    return f"(batch, {', '.join(map(str, shape))})"
+
+
+SHOWN = ("kernel_size", "pool_size", "padding", "activation", "rate", "stddev")
+
+
 def _described(layer: Layer) -> str:
     settings = layer.config()
-    shown = [str(settings[name]) for name in ("activation", "rate", "stddev") if name in settings]
-    return ", ".join(shown)
+    shown = [settings[name] for name in SHOWN if name in settings]
+    return ", ".join(_sides(value) if isinstance(value, list) else str(value) for value in shown)

@@ -43,10 +43,11 @@ def aligned_zeros(size: int, dtype: DTypeLike) -> NDArray[Any]:
 class Buffer:
     """An array of a plan: where it lies and what shape it has.
 
-    `place` is "arena" (then the first axis is the batch), "data" (given with the data set), or
-    the name of a flat vector: "parameters", "gradients", or an optimizer's state. `offset`
-    counts bytes in the arena and elements in a vector. `memory` is the name of the buffer whose
-    memory this is, under another shape; its own by default.
+    `place` is "arena" (then the first axis is the batch), "scratch" (in the arena too, of one shape
+    however long a batch is), "data" (given with the data set), or the name of a flat vector:
+    "parameters", "gradients", or an optimizer's state. `offset` counts bytes in the arena and
+    elements in a vector. `memory` is the name of the buffer whose memory this is, under another
+    shape; its own by default.
     """
 
     name: str
@@ -177,8 +178,9 @@ class Plan:
         views: Views = {}
         for operation in self.operations:
             for buffer in operation.buffers.values():
-                if buffer.place == "arena":
-                    shape = (batch, *buffer.shape[1:])
+                if buffer.place in ("arena", "scratch"):
+                    scratch = buffer.place == "scratch"
+                    shape = buffer.shape if scratch else (batch, *buffer.shape[1:])
                     size = math.prod(shape) * buffer.dtype.itemsize
                     part = arena[buffer.offset : buffer.offset + size]
                     views[buffer.name] = part.view(buffer.dtype).reshape(shape)
@@ -219,6 +221,11 @@ class Plan:
 
 Views = dict[str, NDArray[Any]]
 
+WINDOW_SETTINGS = (
+    ("window", "size_h", "size_w"), ("strides", "stride_h", "stride_w"),
+    ("pads", "pad_top", "pad_left"),
+)  # fmt: skip
+
 
 def _shapes(operation: Operation) -> str:
     row = TABLE[operation.kernel]
@@ -228,10 +235,16 @@ def _shapes(operation: Operation) -> str:
         if buffer.place == "data" and buffer.shape[0] == 0:
             size = "x".join(["n", *(str(length) for length in buffer.shape[1:])])
         sides[row.arrays[name].role == "in"].append(f"{name} {size}")
+    given = operation.arguments
     settings = [
-        str(operation.arguments[name])
+        str(given[name])
         for name in ("activation", "rate", "stddev")
-        if operation.arguments.get(name) not in (None, "identity")
+        if given.get(name) not in (None, "identity")
+    ]
+    settings += [
+        f"{called} {given[down]}x{given[across]}"
+        for called, down, across in WINDOW_SETTINGS
+        if down in given
     ]
     text = f"{', '.join(sides[True])} -> {', '.join(sides[False])}"
     return f"{text} ({', '.join(settings)})" if settings else text
@@ -288,8 +301,16 @@ class Lowering:
     def batch_buffer(self, name: str, *columns: int, kind: str = "real") -> Buffer:
         """Return a scratch buffer with the batch as its first axis."""
         dtype = np.dtype(KINDS[kind] or self.plan.dtype)
-        shape = (self.plan.batch_size, *columns)
-        buffer = Buffer(name, "arena", shape, dtype, self.plan.arena_bytes)
+        return self._in_arena(name, "arena", (self.plan.batch_size, *columns), dtype)
+
+    def scratch(self, name: str, *shape: int) -> Buffer:
+        """Return a scratch buffer of numbers that belong to no sample."""
+        return self._in_arena(name, "scratch", shape, self.plan.dtype)
+
+    def _in_arena(
+        self, name: str, place: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Buffer:
+        buffer = Buffer(name, place, shape, dtype, self.plan.arena_bytes)
         size = math.prod(shape) * dtype.itemsize
         self.plan.arena_bytes += -(-size // ALIGNMENT) * ALIGNMENT
         return buffer
@@ -313,19 +334,17 @@ class Lowering:
         """Return the place of the row numbers of the batch."""
         return Buffer("rows", "data", (self.plan.batch_size,), np.dtype(np.int64))
 
-    def parameter(self, layer: Layer, name: str) -> Buffer:
-        """Return a parameter of `layer`, in its own shape."""
+    def parameter(self, layer: Layer, name: str, shape: tuple[int, ...] | None = None) -> Buffer:
+        """Return a parameter of `layer`, in its own shape or in the one that a kernel needs."""
         place = self.model.places[layer.name, name]
         return Buffer(
-            f"{layer.name}.{name}", "parameters", place.shape, self.plan.dtype, place.start
+            f"{layer.name}.{name}", "parameters", shape or place.shape, self.plan.dtype, place.start
         )
 
-    def gradient(self, layer: Layer, name: str) -> Buffer:
-        """Return the gradient of a parameter of `layer`, in its own shape."""
-        place = self.model.places[layer.name, name]
-        return Buffer(
-            f"{layer.name}.{name}.grad", "gradients", place.shape, self.plan.dtype, place.start
-        )
+    def gradient(self, layer: Layer, name: str, shape: tuple[int, ...] | None = None) -> Buffer:
+        """Return the gradient of a parameter of `layer`, shaped like the parameter."""
+        parameter = self.parameter(layer, name, shape)
+        return replace(parameter, name=f"{parameter.name}.grad", memory="", place="gradients")
 
     def vector(self, place: str, segment: Segment) -> Buffer:
         """Return a run of a flat vector: parameters, gradients or optimizer state."""

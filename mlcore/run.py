@@ -184,7 +184,7 @@ def _outputs(data: Dataset) -> int:
 
 def _check(model: Sequential, loss: Loss, data: Dataset) -> None:
     """Refuse data that the model cannot take, before anything is written."""
-    door.as_inputs(data, features=model.features, dtype=model.dtype)
+    door.as_inputs(data, shape=model.input_shape, dtype=model.dtype)
     try:
         loss.targets(data.targets, model.outputs, model.dtype)
     except InputError as error:

@@ -83,7 +83,7 @@ class TestShapes:
     @pytest.mark.parametrize(
         ("features", "message"),
         [
-            ((4, 5), r"not of shape \(4, 5\)"),
+            ((4, 5), r"not samples of shape \(4, 5\): put Flatten\(\) before it"),
             (0, "features must be a whole number, 1 or more"),
             (2.5, "features must be a whole number"),
         ],

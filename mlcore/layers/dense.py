@@ -42,6 +42,7 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
+    activation: activations.ActivationFunction
 
     def __init__(
         self,
@@ -82,8 +83,8 @@ class Dense(Layer):
         """Ask for a weight (features, units) and a bias (units,)."""
         if len(input_shape) != 1:
             raise InputError(
-                f"Dense takes rows of features, not samples of shape {input_shape}; "
-                "flatten them first: x.reshape(len(x), -1)"
+                f"{self.name or 'Dense'} takes rows of features, not samples of shape "
+                f"{input_shape}: put Flatten() before it"
             )
         fan_in = input_shape[0]
         self.input_shape, self.output_shape = input_shape, (self.units,)
