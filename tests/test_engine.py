@@ -35,6 +35,7 @@ from mlcore import (
     RMSprop,
     Sequential,
     kernels,
+    layers,
     losses,
 )
 from mlcore.engine import NativeExecutor, executor_for
@@ -74,6 +75,10 @@ class Case:
     scale: float = 1.0
     seed: int = 0
     factors: list[float] = field(default_factory=lambda: [1.0])
+    # Of a sample, where it is not a row of features.
+    shape: tuple[int, ...] = ()
+    # Where inputs are whole numbers below it.
+    vocabulary: int = 0
 
     @property
     def steps(self) -> int:
@@ -82,7 +87,8 @@ class Case:
     def data(self, dtype):
         rng = np.random.default_rng(self.seed)
         if self.source == "uint8":
-            x = rng.integers(0, 256, (self.samples, self.features), np.uint8)
+            top = self.vocabulary or 256
+            x = rng.integers(0, top, (self.samples, self.features), np.uint8)
         else:
             x = rng.standard_normal((self.samples, self.features)).astype(self.source)
         return x, losses.get(self.loss).targets(self._answers(rng), self.outputs, np.dtype(dtype))
@@ -109,11 +115,12 @@ class Side:
     def __init__(self, case, kind, backend, dtype, *, change=None, guard=True, **lowering):
         self.case = case
         self.model = Sequential(case.layers(), seed=case.seed, dtype=dtype, backend=backend)
-        self.model.build(case.features)
+        self.model.build(case.shape or case.features)
         rng = np.random.default_rng(case.seed)
         for layer in self.model.layers:
-            if "bias" in layer.parameters:
-                layer.bias = 0.1 * rng.standard_normal(layer.bias.shape)
+            for name in ("bias", "beta", "moving_mean"):
+                if name in layer.parameters:
+                    setattr(layer, name, 0.1 * rng.standard_normal(getattr(layer, name).shape))
         self.inputs, self.targets = case.data(dtype)
         if change is not None:
             change(self)
@@ -244,7 +251,8 @@ def assert_agreement(case, backend, dtype):
                 vector[...] = vectors[name]
             before = vectors["parameters"]
     for (layer, name), place in ours.model.places.items():
-        if not place.trainable:
+        # Running statistics follow the data, whoever is trained.
+        if not place.layer.trainable:
             which = f"{layer}.{name}"
             np.testing.assert_array_equal(ours.tensors[which], untouched[which])
 
@@ -493,6 +501,28 @@ def mlp(*widths, activation="relu", noise=False):
     return layers
 
 
+def lenet():
+    """Return the layers of LeNet-5, with rectified units and largest values."""
+    return [
+        layers.Conv2D(6, 5, activation="relu"), layers.MaxPool(2),
+        layers.Conv2D(16, 5, activation="relu"), layers.MaxPool(2), layers.Flatten(),
+        Dense(120, "relu"), Dense(84, "relu"), Dense(10),
+    ]  # fmt: skip
+
+
+def normed_lenet():
+    """Return LeNet as study D4 has it: batch norm, sigmoid, mean values, and noise."""
+
+    def norm():
+        return [layers.BatchNorm(), Activation("sigmoid")]
+
+    return [
+        Dropout(0.2), layers.Conv2D(6, 5, padding="same"), *norm(), layers.AvgPool(2),
+        layers.Conv2D(16, 5), *norm(), layers.AvgPool(2), layers.Flatten(), Dense(120), *norm(),
+        Dropout(0.5), Dense(84), *norm(), Dense(10),
+    ]  # fmt: skip
+
+
 IMAGES = {"features": 784, "outputs": 10, "source": "uint8", "scale": 1 / 255}
 NUMBER = {"outputs": 1, "loss": "mse"}
 BINARY = {"outputs": 1, "loss": "sigmoid_cross_entropy"}
@@ -521,6 +551,10 @@ WORKLOADS = {
     "matrix exponential": Case(
         mlp(32, 16, 4, activation="tanh"), Adam(0.001), 4, 4, 10_000, 10_000, "mse"
     ),
+    "lenet": Case(lenet, Adam(0.001), samples=100, batch_size=40, shape=(28, 28, 1), **IMAGES),
+    "lenet with norms": Case(
+        normed_lenet, SGD(0.01, 0.9), samples=100, batch_size=40, shape=(28, 28, 1), **IMAGES
+    ),
     "wide": Case(mlp(1100, 1030, 7), RMSprop(0.001), 33, 7, samples=70, batch_size=64),
 }  # fmt: skip
 
@@ -548,7 +582,7 @@ def test_workloads_agree(name, backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs"])
+@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs", "lenet with norms"])
 def test_the_same_bits_in_any_chunks(name, count):
     case, steps = WORKLOADS[name], WORKLOADS[name].steps
     whole = trained(case, 2 * steps, count=count)
@@ -721,7 +755,7 @@ def test_without_the_guard_nan_goes_on(backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs"])
+@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs", "lenet with norms"])
 def test_nothing_is_allocated_while_training(name, count):
     """What Python, NumPy and the kernels allocate, and what the process holds after many steps."""
     case = WORKLOADS[name]
@@ -1035,3 +1069,103 @@ def test_predicting_keeps_no_hold_on_the_samples():
     gone = weakref.ref(samples)
     del samples
     assert gone() is None
+
+
+def drawn_size(rng, length, most=4):
+    return int(rng.integers(1, min(length, most) + 1))
+
+
+def drawn_stage(rng, shape):
+    """Return a random stage of a convolutional network for samples of `shape`."""
+    axes = len(shape) - 1
+    convolve = layers.Conv2D if axes == 2 else layers.Conv1D
+    sizes = tuple(drawn_size(rng, length) for length in shape[:-1])
+    padding = str(rng.choice(["valid", "same"]))
+    bare = rng.random() < 0.4
+    specs: list[Callable[[], Any]] = []
+    filters, strides = int(rng.integers(1, 21)), int(rng.integers(1, 3))
+    activation = "identity" if bare else spatial_activation(rng)
+    settings = {"use_bias": bool(rng.random() < 0.8), "trainable": bool(rng.random() < 0.85)}
+    specs.append(
+        lambda: convolve(filters, sizes, strides, padding, activation=activation, **settings)
+    )
+    if bare:
+        norm = drawn_norm(rng)
+        following = spatial_activation(rng)
+        specs += [norm, lambda: Activation(following)]
+    if rng.random() < 0.3:
+        specs.append(lambda: Dropout(0.2))
+    if rng.random() < 0.6:
+        pool = layers.MaxPool if rng.random() < 0.5 else layers.AvgPool
+        size, stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        specs.append(lambda: pool(size, stride, "same"))
+    if rng.random() < 0.2:
+        specs.append(drawn_norm(rng))
+    return specs
+
+
+def spatial_activation(rng):
+    return str(rng.choice(["relu", "tanh", "sigmoid", "silu", "gelu", "leaky_relu", "identity"]))
+
+
+def drawn_norm(rng):
+    scale, center = bool(rng.random() < 0.8), bool(rng.random() < 0.8)
+    trainable = bool(rng.random() < 0.8)
+    if rng.random() < 0.7:
+        return lambda: layers.BatchNorm(0.8, 1e-2, center, scale, trainable=trainable)
+    return lambda: layers.LayerNorm(1e-2, center=center, scale=scale, trainable=trainable)
+
+
+@cache
+def drawn_spatial_case(seed):
+    """Return a random network with convolutions, pools, norms or lookups."""
+    rng = np.random.default_rng(seed)
+    specs: list[Callable[[], Any]] = []
+    vocabulary = 0
+    if seed % 4 == 0:
+        vocabulary, length, width = int(rng.integers(2, 30)), int(rng.integers(3, 20)), 5
+        shape: tuple[int, ...] = (length, width)
+        given: tuple[int, ...] = (length,)
+        specs.append(lambda: layers.Embedding(vocabulary, width))
+    elif seed % 4 == 1:
+        given = (int(rng.integers(1, 40)),)
+        specs += [drawn_norm(rng), lambda: Dense(9), drawn_norm(rng), lambda: Activation("tanh")]
+        shape = ()
+    else:
+        given = shape = (*(int(n) for n in rng.integers(5, 13, 2)), int(rng.choice([1, 2, 3, 7])))
+    for _ in range(int(rng.integers(1, 3)) if shape else 0):
+        specs += drawn_stage(rng, shape)
+        # Later windows must fit what earlier ones leave.
+        shape = tuple(1 for _ in shape[:-1]) + (1,)
+    if shape:
+        end = layers.GlobalAvgPool if rng.random() < 0.3 else layers.Flatten
+        specs.append(lambda: end())
+    if rng.random() < 0.5:
+        specs += [lambda: Dense(12), drawn_norm(rng), lambda: Activation("relu")]
+    specs.append(lambda: Dense(3))
+    samples = int(rng.integers(2, 60))
+    source = "uint8" if vocabulary or rng.random() < 0.5 else "float32"
+    momentum = float(rng.choice([0.0, 0.9]))
+    return Case(
+        lambda: [spec() for spec in specs],
+        # A norm takes away what the shift before it adds, whose gradient is then rounding, and
+        # optimizers that divide by its size would make steps of it.
+        SGD(5e-4, momentum, weight_decay=0.01, decay_bias=bool(rng.random() < 0.5)),
+        features=int(np.prod(given)),
+        samples=samples,
+        batch_size=int(rng.choice([1, 2, 7, 16, 33, samples, samples + 9])),
+        source=source,
+        scale=1 / 255 if source == "uint8" and not vocabulary else 1.0,
+        seed=seed,
+        factors=[1.0, 0.7, 0.4],
+        shape=given,
+        vocabulary=vocabulary,
+    )
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(40))
+def test_random_spatial_networks(seed, backend, dtype):
+    mlcore.set_num_threads(1 + seed % 4)
+    assert_agreement(drawn_spatial_case(seed), backend, dtype)
