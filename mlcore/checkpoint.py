@@ -168,7 +168,7 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "dtype": model.dtype.name,
         "seed": model.seed,
         "features": model.features,
-        "loss": model.loss.kind if model.loss else None,
+        "loss": model.loss.config() if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
         "training": model.training.config() if model.training else None,
         "progress": model.progress.config(),
