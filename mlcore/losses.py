@@ -514,7 +514,8 @@ ALIASES = {
 def get(loss: str | Loss | dict[str, Any]) -> Loss:
     """Return a loss from its name, from ``{"name": ..., **settings}``, or itself.
 
-    ``"huber"``, ``{"name": "huber", "delta": 2.0}``, and the names of `ALIASES`.
+    ``"huber"``, ``"huber:2"`` with its one setting, as on the command line, ``{"name": "huber",
+    "delta": 2.0}``, and the names of `ALIASES`.
 
     Raises
     ------
@@ -525,11 +526,19 @@ def get(loss: str | Loss | dict[str, Any]) -> Loss:
         return loss
     settings: dict[str, Any] = dict(loss) if isinstance(loss, dict) else {"name": loss}
     name = settings.pop("name", None)
-    kind = LOSSES.get(ALIASES.get(name, name)) if isinstance(name, str) else None
+    text, colon, value = name.partition(":") if isinstance(name, str) else ("", "", "")
+    kind = LOSSES.get(ALIASES.get(text, text))
     if kind is None:
         raise unknown("loss", name, LOSSES)
     known = [field.name for field in fields(kind)]
+    if colon and len(known) == 1:
+        try:
+            settings = {known[0]: float(value), **settings}
+        except ValueError:
+            raise InputError(f"loss {name!r}: {known[0]} must be a number") from None
+    elif colon:
+        raise InputError(f"loss {name!r}: {text} has no setting, leave {colon + value!r} out")
     for setting in settings:
         if setting not in known:
-            raise unknown(f"setting of loss {name}", setting, known)
+            raise unknown(f"setting of loss {text}", setting, known)
     return kind(**settings)

@@ -79,15 +79,16 @@ def weighted(
         For class weights where there are no classes, an unknown class, a weight that is negative
         or not finite, and where no sample has a weight above zero, or they sum to infinity.
     """
-    weights = sample_weight
-    if class_weight is not None:
-        by_class = _by_class(targets, class_weight, outputs).astype(dtype)
-        weights = by_class if weights is None else weights * by_class
-    if weights is None:
+    if sample_weight is None and class_weight is None:
         return targets
-    if not weights.any():
+    with np.errstate(over="ignore"):
+        weights = np.ones(len(targets), dtype) if sample_weight is None else sample_weight
+        if class_weight is not None:
+            weights = weights * _by_class(targets, class_weight, outputs).astype(dtype)
+        total = weights.sum(dtype=np.float64)
+    if total == 0:
         raise InputError("the weights of all samples are zero: some sample must count")
-    if not weights.sum(dtype=np.float64) <= np.finfo(dtype).max:
+    if not total <= np.finfo(dtype).max:
         raise InputError(f"the weights sum to more than {dtype.name} can hold: scale them down")
     return replace(targets, weights=np.ascontiguousarray(weights))
 
