@@ -691,8 +691,8 @@ class Sequential:
                 raise InputError(
                     "validation_data must be a Dataset, (x, y) or (x, y, sample_weight)"
                 )
-            x, y, *weights = data
-            return given, self._samples(x, y, *weights, features=features)
+            weights = data[2] if len(data) == 3 else None
+            return given, self._samples(data[0], data[1], weights, features)
         if not split:
             return given, None
         samples = len(given.inputs)

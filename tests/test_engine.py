@@ -606,7 +606,7 @@ def test_workloads_agree(name, backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs"])
+@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs", "weighted"])
 def test_the_same_bits_in_any_chunks(name, count):
     case, steps = WORKLOADS[name], WORKLOADS[name].steps
     whole = trained(case, 2 * steps, count=count)
@@ -616,8 +616,9 @@ def test_the_same_bits_in_any_chunks(name, count):
         assert parts.bits == whole.bits
 
 
-def test_sums_do_not_depend_on_the_chunks():
-    case = WORKLOADS["mnist-mlp"]
+@pytest.mark.parametrize("name", ["mnist-mlp", "weighted"])
+def test_sums_do_not_depend_on_the_chunks(name):
+    case = WORKLOADS[name]
     totals = [
         native(case, "float64").advance(0, case.steps, chunk=chunk) for chunk in (1, 2, 10**9)
     ]
@@ -779,7 +780,7 @@ def test_without_the_guard_nan_goes_on(backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs"])
+@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs", "weighted"])
 def test_nothing_is_allocated_while_training(name, count):
     """What Python, NumPy and the kernels allocate, and what the process holds after many steps."""
     case = WORKLOADS[name]

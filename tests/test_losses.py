@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from mlcore import SGD, Dense, Sequential, kernels, load, losses
+from mlcore.callbacks import Callback
+from mlcore.executor import Totals
 from mlcore.kernels.errors import InputError
+from mlcore.trainer import Progress
 
 BACKENDS = [entry.name for entry in kernels.status() if entry.available]
 RNG = np.random.default_rng(3)
@@ -311,6 +314,53 @@ def test_a_batch_without_weight_changes_nothing():
         model.fit(x, y, sample_weight=w, batch_size=8, shuffle=False, epochs=2, verbose=0)
         kept[name] = model.parameters
     np.testing.assert_array_equal(kept["all"], kept["some"])
+
+
+class Stop(Callback):
+    """Breaks off after so many steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_progress(self, model, *_):
+        if model.progress.steps == self.steps:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_resumed_epoch_goes_on_with_its_weights(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcore.trainer.SECONDS_BETWEEN_LOOKS", 0.0)
+    given = {
+        "sample_weight": WEIGHTS, "batch_size": 5, "epochs": 2, "verbose": 0,
+        "evaluate_train": False,
+    }  # fmt: skip
+    whole, model = net(OUTPUTS, backend=backend), net(OUTPUTS, backend=backend)
+    wanted = whole.fit(X, LABELS, **given)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, LABELS, callbacks=Stop(3), **given)
+    assert 0 < model.progress.totals.weight < model.progress.totals.samples == 15
+    model.save(tmp_path / "m.h5")
+    again = load(tmp_path / "m.h5", backend=backend)
+    found = again.fit(X, LABELS, resume=True, **given)
+    assert again.parameters.tobytes() == whole.parameters.tobytes()
+    assert found["running_loss"] == wanted["running_loss"]
+
+
+def test_what_was_saved_before_there_were_weights_goes_on(monkeypatch):
+    monkeypatch.setattr("mlcore.trainer.SECONDS_BETWEEN_LOOKS", 0.0)
+    whole, model = net(OUTPUTS), net(OUTPUTS)
+    given = {"batch_size": 5, "epochs": 2, "verbose": 0}
+    wanted = whole.fit(X, LABELS, **given)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, LABELS, callbacks=Stop(3), **given)
+    counts = model.progress.config()
+    del counts["totals"]["weight"]
+    del counts["settings"]["weighted"]
+    model.progress = Progress.from_config(counts)
+    assert isinstance(model.progress.totals, Totals)
+    found = model.fit(X, LABELS, resume=True, **given)
+    assert found["running_loss"] == wanted["running_loss"]
+    assert model.parameters.tobytes() == whole.parameters.tobytes()
 
 
 class TestClassWeights:

@@ -97,8 +97,8 @@ class WideCompiler(Compiler):
                 self._add_forward(op)
             elif op.phase == "loss":
                 given = op.arguments
-                outputs = self.batch_rows(given.get("logits") or given["outputs"])
-                self.add_loss(op, outputs, self.rows(given["grad"]))
+                judged: Buffer = given.get("logits") or given["outputs"]
+                self.add_loss(op, self.batch_rows(judged), self.rows(given["grad"]))
             elif op.kernel == "linear_backward":
                 following = self.rest[at + 1] if at + 1 < len(self.rest) else None
                 self._add_backward(op, self.rest[at - 1], following, updates)
