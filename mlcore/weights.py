@@ -36,18 +36,21 @@ def as_weights(
     """
     if sample_weight is None:
         return None
-    weights = door.as_array(sample_weight, "sample_weight")
-    if weights.shape not in ((samples,), (samples, 1)):
+    given = door.as_array(sample_weight, "sample_weight")
+    if given.shape not in ((samples,), (samples, 1)):
         raise InputError(
-            f"sample_weight has shape {weights.shape}; give one weight for each of the {samples} "
+            f"sample_weight has shape {given.shape}; give one weight for each of the {samples} "
             "samples"
         )
-    weights = door.as_rows(weights.reshape(-1), 1, dtype, "sample_weight")[:, 0]
-    negative = np.flatnonzero(weights < 0)
-    if len(negative):
-        first = int(negative[0])
-        raise InputError(f"sample_weight[{first}] is {weights[first]:g}: weights must be 0 or more")
-    return weights
+    given = given.reshape(-1)
+    wrong = np.flatnonzero(~((given >= 0) & (given <= np.finfo(dtype).max)))
+    if len(wrong):
+        first = int(wrong[0])
+        raise InputError(
+            f"sample_weight[{first}] is {given[first]}: weights must be 0 or more, and finite in "
+            f"{dtype.name}"
+        )
+    return np.ascontiguousarray(given, dtype=dtype)
 
 
 def weighted(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlcore import SGD, Dense, Sequential, kernels, load, losses
+from mlcore import SGD, Dataset, Dense, Sequential, kernels, load, losses
 from mlcore.callbacks import Callback
 from mlcore.executor import Totals
 from mlcore.kernels.errors import InputError
@@ -306,6 +306,24 @@ def test_the_validation_split_takes_its_weights_along():
     assert together.parameters.tobytes() == apart.parameters.tobytes()
 
 
+def test_a_dataset_may_be_weighed():
+    kept = []
+    for given in ((X, LABELS), (Dataset(X, LABELS),)):
+        model = net(OUTPUTS)
+        model.fit(*given, sample_weight=WEIGHTS[:, None], verbose=0)
+        kept.append(model.parameters.tobytes())
+        with pytest.raises(InputError, match="one weight for each of the 37 samples"):
+            model.evaluate(*given, sample_weight=WEIGHTS[:5])
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_a_plan_names_the_kernel(loss):
+    kernel = "hinge" if loss in ("squared_hinge", "perceptron") else loss
+    for outputs in (1, 3):
+        assert f" {kernel} " in str(net(outputs).plan(loss=loss))
+
+
 def test_a_batch_without_weight_changes_nothing():
     weights = np.where(np.arange(SAMPLES) < 16, 0.0, 1.0)
     kept = {}
@@ -410,9 +428,13 @@ class TestClassWeights:
         assert history["val_loss"] != history["loss"]
 
 
+def but_one(value):
+    return np.where(np.arange(SAMPLES) == 4, value, 1)
+
+
 WRONG = {
-    "negative": ({"sample_weight": np.where(np.arange(SAMPLES) == 4, -1, 1)}, r"\[4\] is -1"),
-    "nan": ({"sample_weight": np.where(np.arange(SAMPLES) == 4, np.nan, 1)}, r"nan at \[4"),
+    "negative": ({"sample_weight": but_one(-1)}, r"\[4\] is -1: .* 0 or more"),
+    "nan": ({"sample_weight": but_one(np.nan)}, r"\[4\] is nan: .* finite"),
     "length": ({"sample_weight": WEIGHTS[1:]}, r"has shape \(36,\).*the 37 samples"),
     "axes": ({"sample_weight": np.ones((SAMPLES, 2))}, r"has shape \(37, 2\)"),
     "text": ({"sample_weight": ["a"] * SAMPLES}, "must hold real numbers"),
