@@ -39,10 +39,12 @@ from mlcore import (
     losses,
 )
 from mlcore.engine import NativeExecutor, executor_for
+from mlcore.engine.narrow import NarrowCompiler
 from mlcore.executor import PythonExecutor, Totals
 from mlcore.kernels import threads
 from mlcore.kernels.table import ACTIVATIONS
 from mlcore.plan import aligned_zeros, lower
+from mlcore.weights import weighted
 
 # "native" alone is one of these.
 BACKENDS = [
@@ -69,8 +71,9 @@ class Case:
     outputs: int = 3
     samples: int = 23
     batch_size: int = 6
-    loss: str = "softmax_cross_entropy"
+    loss: Any = "softmax_cross_entropy"
     soft: bool = False
+    weighted: bool = False
     source: str = "float32"
     scale: float = 1.0
     seed: int = 0
@@ -91,13 +94,22 @@ class Case:
             x = rng.integers(0, top, (self.samples, self.features), np.uint8)
         else:
             x = rng.standard_normal((self.samples, self.features)).astype(self.source)
-        return x, losses.get(self.loss).targets(self._answers(rng), self.outputs, np.dtype(dtype))
+        loss = losses.get(self.loss)
+        targets = loss.targets(self._answers(loss, rng), self.outputs, np.dtype(dtype))
+        if not self.weighted:
+            return x, targets
+        # Some of them zero, but never all of them.
+        drawn = np.maximum(0, rng.random(self.samples) - 0.2)
+        drawn[0] = 1
+        return x, weighted(targets, drawn.astype(dtype), None, self.outputs, np.dtype(dtype))
 
-    def _answers(self, rng):
-        if self.loss == "mse":
+    def _answers(self, loss, rng):
+        if isinstance(loss, losses.Regression):
             return rng.standard_normal((self.samples, self.outputs))
-        if self.loss == "sigmoid_cross_entropy":
+        if loss.kind == "sigmoid_cross_entropy":
             return rng.random((self.samples, self.outputs))
+        if isinstance(loss, losses.Margin) and (self.soft or self.outputs == 1):
+            return rng.choice([-1, 1], (self.samples, self.outputs))
         if self.soft:
             return rng.dirichlet(np.ones(self.outputs), self.samples)
         return rng.integers(0, self.outputs, self.samples)
@@ -129,7 +141,7 @@ class Side:
             lowering = {"loss": loss, "optimizer": case.optimizer, "noise": True}
         self.plan = lower(
             self.model, batch_size=case.batch_size, source_dtype=self.inputs.dtype,
-            labelled=self.targets.labelled, **lowering,
+            labelled=self.targets.labelled, weighted=self.targets.weights is not None, **lowering,
         )  # fmt: skip
         size = self.model.parameters.size
         self.vectors = {
@@ -218,6 +230,7 @@ def assert_same_change(found, wanted, before, where):
 def assert_same_totals(found, wanted, dtype):
     assert found.samples == wanted.samples
     assert found.loss == pytest.approx(wanted.loss, rel=CLOSE[dtype])
+    assert found.weight == pytest.approx(wanted.weight, rel=CLOSE[dtype])
     # In float32 two outputs may be so close that rounding decides which is larger.
     assert abs(found.correct - wanted.correct) <= (1 if dtype == "float32" else 1e-9)
 
@@ -226,7 +239,9 @@ def assert_same_totals(found, wanted, dtype):
 def trajectory(case, dtype):
     """Return steps, the totals since those before, and the vectors after them, as is right."""
     side, done, found = python(case, dtype), 0, []
-    for stop in (1, 2, 10, 200) if dtype == "float64" else range(1, 13):
+    # Where a slope jumps, a rounding may in the long run decide a step.
+    long = 40 if losses.get(case.loss).kind in ("mae", "hinge", "perceptron") else 200
+    for stop in (1, 2, 10, long) if dtype == "float64" else range(1, 13):
         totals = side.advance(done, stop)
         done = stop
         found.append((stop, totals, {name: value.copy() for name, value in side.vectors.items()}))
@@ -279,6 +294,18 @@ def drawn_activation(rng, width):
     return {"name": name, parameter: rng.uniform(0.1, 1.5)} if parameter else name
 
 
+def drawn_loss(rng):
+    name = str(rng.choice(list(losses.LOSSES)))
+    setting = {
+        "softmax_cross_entropy": {"label_smoothing": float(rng.choice([0.0, 0.1]))},
+        "sigmoid_cross_entropy": {"label_smoothing": float(rng.choice([0.0, 0.1]))},
+        "huber": {"delta": rng.uniform(0.2, 2)},
+        "hinge": {"margin": rng.uniform(0.2, 2)},
+        "squared_hinge": {"margin": rng.uniform(0.2, 2)},
+    }
+    return {"name": name, **setting.get(name, {})}
+
+
 @cache
 def drawn_case(seed):
     """Return a random network of up to five hidden layers, with data that fit it."""
@@ -287,8 +314,8 @@ def drawn_case(seed):
     if widths and seed % 5 == 0:
         widths[rng.integers(0, len(widths))] = int(rng.integers(513, 700))
     outputs = int(rng.integers(1, 12))
-    loss = str(rng.choice(list(losses.LOSSES)))
-    absorbed = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}.get(loss)
+    loss = drawn_loss(rng)
+    absorbed = losses.get(loss).link
     specs: list[tuple[Any, ...]] = []
 
     def disturb():
@@ -330,6 +357,7 @@ def drawn_case(seed):
         batch_size=int(rng.choice([1, 2, 7, 16, 33, samples, samples + 9])),
         loss=loss,
         soft=bool(outputs > 1 and rng.random() < 0.5),
+        weighted=bool(rng.random() < 0.5),
         source=source,
         scale=1 / 255 if source == "uint8" else float(rng.choice([1.0, 0.5])),
         seed=seed,
@@ -351,9 +379,9 @@ def activation_case(activation, loss, soft):
         behind = [Activation(activation)] if loss == "mse" else []
         return [Dense(19, activation), Dense(8), Activation(activation), Dense(3), *behind]
 
-    # The gradient of log_softmax grows with the width, and with it that of mse.
-    rate = 1e-4 if (activation, loss) == ("log_softmax", "mse") else 0.01
-    return Case(layers, SGD(rate), loss=loss, soft=soft, seed=4)
+    # The gradient of log_softmax grows with the width, and with it that of a square.
+    steep = activation == "log_softmax" and loss in ("mse", "squared_hinge")
+    return Case(layers, SGD(1e-4 if steep else 0.01), loss=loss, soft=soft, seed=4)
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -362,9 +390,29 @@ def activation_case(activation, loss, soft):
 @pytest.mark.parametrize("loss", losses.LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_every_loss(activation, loss, soft, backend, dtype):
-    if soft and loss != "softmax_cross_entropy":
+    if soft and not losses.get(loss).takes_labels(3):
         pytest.skip("takes rows of numbers always")
     assert_agreement(activation_case(activation, loss, soft), backend, dtype)
+
+
+@cache
+def weighted_case(loss, outputs, width):
+    def layers():
+        return [Dense(width, "tanh"), Dense(outputs)]
+
+    return Case(layers, SGD(0.01), 5, outputs, loss=loss, weighted=True, seed=5)
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+# On samples along the vectors, and on rows.
+@pytest.mark.parametrize("width", [4, 19])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_weights_with_every_loss(loss, outputs, width, backend, dtype):
+    case = weighted_case(loss, outputs, width)
+    assert NarrowCompiler.suits(native(case, dtype, backend).plan) == (width == 4)
+    assert_agreement(case, backend, dtype)
 
 
 OPTIMIZERS = [
@@ -426,6 +474,13 @@ EDGES = {
     ),
     "one class": Case(lambda: [Dense(5, "relu"), Dense(1)], SGD(0.1), outputs=1),
     "many classes": Case(lambda: [Dense(300)], SGD(0.1), outputs=300),
+    "weights of a large batch": Case(
+        lambda: [Dense(64, "relu"), Dense(64, "relu"), Dense(1)], SGD(0.02), 2, 1, 700, 520,
+        "huber", weighted=True,
+    ),
+    "a perceptron that starts at a tie": Case(
+        lambda: [Dense(8, "relu"), Dense(1, "relu")], SGD(0.1), outputs=1, loss="perceptron"
+    ),
     "largest seed": Case(
         lambda: [Dropout(0.2), Dense(9), GaussianNoise(0.1), Dense(3)], SGD(0.1), seed=2**64 - 1
     ),
@@ -555,8 +610,14 @@ WORKLOADS = {
     "lenet with norms": Case(
         normed_lenet, SGD(0.01, 0.9), samples=100, batch_size=40, shape=(28, 28, 1), **IMAGES
     ),
+    "weighted": Case(
+        mlp(64, 64, 3), SGD(0.01, 0.9), samples=500, batch_size=230, loss="hinge", weighted=True
+    ),
     "wide": Case(mlp(1100, 1030, 7), RMSprop(0.001), 33, 7, samples=70, batch_size=64),
 }  # fmt: skip
+
+
+CHUNKED = ["mnist-mlp with noise", "tiny", "higgs", "lenet with norms", "weighted"]
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -582,7 +643,7 @@ def test_workloads_agree(name, backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs", "lenet with norms"])
+@pytest.mark.parametrize("name", CHUNKED)
 def test_the_same_bits_in_any_chunks(name, count):
     case, steps = WORKLOADS[name], WORKLOADS[name].steps
     whole = trained(case, 2 * steps, count=count)
@@ -592,8 +653,9 @@ def test_the_same_bits_in_any_chunks(name, count):
         assert parts.bits == whole.bits
 
 
-def test_sums_do_not_depend_on_the_chunks():
-    case = WORKLOADS["mnist-mlp"]
+@pytest.mark.parametrize("name", ["mnist-mlp", "weighted"])
+def test_sums_do_not_depend_on_the_chunks(name):
+    case = WORKLOADS[name]
     totals = [
         native(case, "float64").advance(0, case.steps, chunk=chunk) for chunk in (1, 2, 10**9)
     ]
@@ -755,7 +817,7 @@ def test_without_the_guard_nan_goes_on(backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs", "lenet with norms"])
+@pytest.mark.parametrize("name", CHUNKED)
 def test_nothing_is_allocated_while_training(name, count):
     """What Python, NumPy and the kernels allocate, and what the process holds after many steps."""
     case = WORKLOADS[name]
@@ -1136,7 +1198,7 @@ def drawn_spatial_case(seed):
     for _ in range(int(rng.integers(1, 3)) if shape else 0):
         specs += drawn_stage(rng, shape)
         # Later windows must fit what earlier ones leave.
-        shape = tuple(1 for _ in shape[:-1]) + (1,)
+        shape = (1,) * len(shape)
     if shape:
         end = layers.GlobalAvgPool if rng.random() < 0.3 else layers.Flatten
         specs.append(lambda: end())

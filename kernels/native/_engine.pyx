@@ -47,9 +47,11 @@ cdef enum:
 KINDS = {
     "gather": GATHER, "gather_labels": GATHER_LABELS, "gaussian_noise": GAUSSIAN_NOISE,
     "dropout": DROPOUT, "activation": ACTIVATION, "activation_backward": ACTIVATION_BACKWARD,
-    "forward": FORWARD, "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-    "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY, "mse": MSE, "count_classes": COUNT_CLASSES,
+    "forward": FORWARD, "count_classes": COUNT_CLASSES,
     "count_sides": COUNT_SIDES, "copy_out": COPY_OUT, "plain_forward": PLAIN_FORWARD,
+    "loss": LOSS,
+    # Weights are a source of one column.
+    "gather_weights": GATHER,
     "input_gradient": INPUT_GRADIENT,
     "weight_gradient": WEIGHT_GRADIENT, "update": UPDATE, "total": TOTAL,
     "narrow_gather": NARROW_GATHER, "narrow_forward": NARROW_FORWARD,
@@ -89,7 +91,7 @@ cdef struct Run:
     double betas[2]
     bint guard
     Barrier barrier
-    double loss, correct
+    double loss, correct, weight
     Py_ssize_t stopped
 
 
@@ -109,27 +111,30 @@ cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
     return step
 
 
-cdef double sum_of(const Operation *op, const Step *step) noexcept nogil:
-    """The sum of a step's losses, in an order that is the same on every thread."""
+cdef double sum_of(const Operation *op, Rows given, const Step *step) noexcept nogil:
+    """The sum of a number a sample, in an order that is the same on every thread."""
+    cdef const char *at = given.at + given.flip * step.turn
     cdef double[4] totals = [0, 0, 0, 0]
     cdef Py_ssize_t row
     if op.single:
         for row in range(step.count):
-            totals[row & 3] += (<const float *> op.x.at)[row]
+            totals[row & 3] += (<const float *> at)[row]
     else:
         for row in range(step.count):
-            totals[row & 3] += (<const double *> op.x.at)[row]
+            totals[row & 3] += (<const double *> at)[row]
     return (totals[0] + totals[1]) + (totals[2] + totals[3])
 
 
 cdef bint add_totals(Run *run, const Operation *op, const Step *step, Py_ssize_t part) noexcept nogil:
-    """Add a step's loss and right answers; False where the loss must not be learned from."""
-    cdef double loss = sum_of(op, step)
+    """Add a step's loss, right answers and weight; False where the loss must not be learned from."""
+    cdef double loss = sum_of(op, op.x, step)
     cdef Py_ssize_t row
     if run.guard and not isfinite(loss):
         return False
     if part == 0:
         run.loss += loss
+        run.weight += step.count if op.sample_weights.at == NULL else sum_of(
+            op, op.sample_weights, step)
         if op.targets.at != NULL:
             for row in range(step.count):
                 run.correct += (<const double *> op.targets.at)[row]
@@ -311,6 +316,8 @@ cdef class Program:
         op.stored = rows_of(fields.pop("stored", None))
         op.pre = rows_of(fields.pop("pre", None))
         op.targets = rows_of(fields.pop("targets", None))
+        op.sample_weights = rows_of(fields.pop("sample_weights", None))
+        op.loss = fields.pop("loss", 0)
         op.columns = fields.pop("columns", 0)
         op.depth = fields.pop("depth", 0)
         op.source = <const void *> <uintptr_t> fields.pop("source", 0)
@@ -394,13 +401,13 @@ cdef class Program:
     def run(
         self, const int64_t[::1] order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
         int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads,
-        double loss, double correct
+        double loss, double correct, double weight
     ):
         """Run steps `first` to `last` - 1 without the GIL.
 
         Returns
         -------
-        loss, correct : float
+        loss, correct, weight : float
             Sums over the samples, added one step at a time to those given: they do not depend
             on how a pass is cut into calls.
         stopped : int
@@ -409,7 +416,7 @@ cdef class Program:
         cdef Run run
         cdef Py_ssize_t i
         if first >= last:
-            return loss, correct, last
+            return loss, correct, weight, last
         memset(&run, 0, sizeof(Run))
         run.operations = self.operations
         run.count = self.count
@@ -433,6 +440,7 @@ cdef class Program:
         run.guard = guard
         run.loss = loss
         run.correct = correct
+        run.weight = weight
         with nogil:
             threads = pool_threads(threads)
         try:
@@ -444,7 +452,7 @@ cdef class Program:
         finally:
             if threads > 1:
                 pool_release()
-        return run.loss, run.correct, run.stopped
+        return run.loss, run.correct, run.weight, run.stopped
 
     cdef char *scratch_for(self, Py_ssize_t threads) except NULL:
         """Return room for so many threads, which begins on a page."""

@@ -42,7 +42,8 @@ typedef struct {
 
 typedef enum {
     GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD,
-    SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
+    LOSS,
+    COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
     PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL,
     /* Those of networks of a few units. */
     NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT,
@@ -75,6 +76,8 @@ typedef struct {
 
     int activation;
     double parameter;   /* of the activation; the scale, rate or deviation of the others */
+    int loss;           /* which one; `parameter` is its setting */
+    Rows sample_weights; /* of the loss, and of the sums over a step */
     uint64_t seed, stream;
 
     void *weights;      /* panels, and the optimizer's state laid out likewise */

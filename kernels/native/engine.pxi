@@ -22,7 +22,8 @@ cdef extern from "engine.h":
 
     ctypedef enum OperationKind:
         GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD
-        SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT
+        LOSS
+        COUNT_CLASSES, COUNT_SIDES, COPY_OUT
         PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL
         NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT
         NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
@@ -48,6 +49,8 @@ cdef extern from "engine.h":
         int source_kind, ones
         int activation
         double parameter
+        int loss
+        Rows sample_weights
         uint64_t seed, stream
         void *weights
         void *state[3]

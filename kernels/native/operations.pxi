@@ -185,25 +185,11 @@ cdef void run_typed(
         pack(x, stored, op.depth, columns, lanes, <real *> op.weights)
     elif op.kind == UNPACK:
         unpack(<real *> op.weights, op.depth, columns, lanes, x, stored)
-    elif op.kind == SOFTMAX_CROSS_ENTROPY:
-        cross_entropy(
-            x + first * op.x.stride, op.x.stride,
-            labels + first if op.targets.stride == 0 else NULL,
-            NULL if op.targets.stride == 0 else targets + first * op.targets.stride,
-            op.targets.stride, out + first,
-            NULL if grad == NULL else grad + first * op.grad.stride, op.grad.stride, last - first,
-            columns, step.count)
-    elif op.kind == SIGMOID_CROSS_ENTROPY:
-        binary_cross_entropy(
-            x + first * op.x.stride, op.x.stride, targets + first * op.targets.stride,
-            op.targets.stride, out + first,
-            NULL if grad == NULL else grad + first * op.grad.stride, op.grad.stride, last - first,
-            columns, step.count)
-    elif op.kind == MSE:
-        squared_error(
-            x + first * op.x.stride, op.x.stride, targets + first * op.targets.stride,
-            op.targets.stride, out + first,
-            NULL if grad == NULL else grad + first * op.grad.stride, op.grad.stride, last - first,
+    elif op.kind == LOSS:
+        judge(
+            op.loss, op.parameter, x, op.x.stride, labels if op.targets.stride == 0 else NULL,
+            NULL if op.targets.stride == 0 else targets, op.targets.stride,
+            rows_at(op.sample_weights, step, like), out, grad, op.grad.stride, first, last,
             columns, step.count)
     elif op.kind == COUNT_CLASSES:
         count_classes(x, op.x.stride, columns, labels, <double *> out, first, last)

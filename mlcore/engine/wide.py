@@ -124,11 +124,8 @@ class WideCompiler(Compiler):
                 self._add_forward(op)
             elif op.phase == "loss":
                 given = op.arguments
-                outputs = self.rows(given.get("logits") or given["outputs"])
-                answers = self.rows(given.get("labels") or given["targets"])
-                assert outputs is not None
-                assert answers is not None
-                self.add_loss(op, outputs, answers, self.rows(given["grad"]))
+                judged: Buffer = given.get("logits") or given["outputs"]
+                self.add_loss(op, self.batch_rows(judged), self.rows(given["grad"]))
             elif op.kernel == "linear_backward":
                 following = self.rest[at + 1] if at + 1 < len(self.rest) else None
                 self._add_backward(op, self.rest[at - 1], following, updates)
@@ -156,7 +153,7 @@ class WideCompiler(Compiler):
         fields: dict[str, Any] = {"out": self.rows(out), "ones": out.memory in self.ones}
         if len(out.shape) > 1:
             fields["columns"] = math.prod(out.sample)
-        if op.kernel in ("gather", "gather_labels"):
+        if op.kernel.startswith("gather"):
             fields |= self.source_of(op)
         elif op.kernel in ("gaussian_noise", "dropout"):
             strength = given["stddev" if op.kernel == "gaussian_noise" else "rate"]
