@@ -341,64 +341,205 @@ def linear_backward(
 
 
 @compiled
+def _whole_of(weights: Real | None, rows: int) -> float:
+    """Return what a weight is divided by: no sample counts where all weights are zero."""
+    if weights is None:
+        return float(rows)
+    whole = 0.0
+    for row in range(rows):
+        whole += weights[row]
+    return np.inf if whole == 0 else whole
+
+
+@compiled
 def softmax_cross_entropy(
-    logits: Real, labels: Labels | None, targets: Real | None, losses: Real, grad: Real | None
+    logits: Real,
+    labels: Labels | None,
+    targets: Real | None,
+    weights: Real | None,
+    smoothing: float,
+    losses: Real,
+    grad: Real | None,
 ) -> None:
-    """Write each sample's cross-entropy, and the gradient of their mean."""
+    """Write each sample's weighted cross-entropy, and the gradient of their weighted mean."""
     real = logits.dtype.type
     rows, columns = logits.shape
+    whole = _whole_of(weights, rows)
+    kept, spread = real(1 - smoothing), real(smoothing / columns)
     for row in range(rows):
+        weight = real(1) if weights is None else weights[row]
+        share = real(weight / whole)
         total = _row_log_sum_exp(logits, row)
-        if labels is not None:
-            losses[row] = total - logits[row, labels[row]]
-        elif targets is not None:
-            loss = real(0)
-            for j in range(columns):
-                if targets[row, j] != 0:
-                    loss += targets[row, j] * (total - logits[row, j])
-            losses[row] = loss
         if grad is not None:
             _row_softmax(logits, row, grad)
-            if labels is not None:
-                for j in range(columns):
-                    grad[row, j] /= real(rows)
-                grad[row, labels[row]] -= real(1 / rows)
-            elif targets is not None:
-                mass = real(0)
-                for j in range(columns):
-                    mass += targets[row, j]
-                for j in range(columns):
-                    grad[row, j] = (grad[row, j] * mass - targets[row, j]) / real(rows)
-
-
-@compiled
-def sigmoid_cross_entropy(logits: Real, targets: Real, losses: Real, grad: Real | None) -> None:
-    """Write each sample's mean binary cross-entropy, and the gradient of their mean; (B, N)."""
-    real = logits.dtype.type
-    rows, columns = logits.shape
-    for row in range(rows):
-        total = real(0)
+        loss, mass = real(0), real(1)
+        label = -1
+        if labels is not None:
+            label = labels[row]
+        if targets is not None:
+            given = real(0)
+            for j in range(columns):
+                given += targets[row, j]
+            mass = given * kept + real(smoothing)
         for j in range(columns):
-            total += _softplus(logits[row, j]) - logits[row, j] * targets[row, j]
+            wanted = spread
+            if targets is not None:
+                wanted += kept * targets[row, j]
+            elif j == label:
+                wanted += kept
+            if wanted != 0:
+                loss += wanted * (total - logits[row, j])
             if grad is not None:
-                error = _logistic(logits[row, j]) - targets[row, j]
-                grad[row, j] = error / real(logits.size)
-        losses[row] = total / real(columns)
+                grad[row, j] = share * (grad[row, j] * mass - wanted)
+        losses[row] = weight * loss
+
+
+SIGMOID_LOSS, SQUARED_LOSS, ABSOLUTE_LOSS, HUBER_LOSS = 0, 1, 2, 3
+HINGE_LOSS, SQUARED_HINGE_LOSS = 4, 5
 
 
 @compiled
-def mse(outputs: Real, targets: Real, losses: Real, grad: Real | None) -> None:
-    """Write each sample's mean squared error, and the gradient of their mean; (B, N)."""
+def _hinged(loss: int, slack: Any) -> tuple[Any, Any]:
+    """Return max(0, slack) or its square, and the derivative, one at the kink of the first."""
+    real = type(slack)
+    inside = real(0) if slack < 0 else slack
+    if loss == SQUARED_HINGE_LOSS:
+        return inside * inside, real(2) * inside
+    return inside, real(1) if slack >= 0 else inside
+
+
+@compiled
+def _loss_term(loss: int, setting: float, output: Any, target: Any) -> tuple[Any, Any]:
+    """Return the loss of one output, and its derivative."""
+    real = type(output)
+    number = real(setting)
+    error = output - target
+    if loss == SIGMOID_LOSS:
+        wanted = target * (real(1) - number) + number / real(2)
+        return _softplus(output) - output * wanted, _logistic(output) - wanted
+    if loss == SQUARED_LOSS:
+        return error * error, real(2) * error
+    if loss == ABSOLUTE_LOSS:
+        return abs(error), real(1) if error > 0 else real(-1) if error < 0 else error
+    if loss == HUBER_LOSS:
+        near = -number if error < -number else number if error > number else error
+        return near * (error - near / real(2)), near
+    term, steepness = _hinged(loss, number - target * output)
+    return term, -target * steepness
+
+
+@compiled
+def _mean_losses(
+    loss: int,
+    setting: float,
+    outputs: Real,
+    targets: Real,
+    weights: Real | None,
+    losses: Real,
+    grad: Real | None,
+) -> None:
     real = outputs.dtype.type
     rows, columns = outputs.shape
+    whole = _whole_of(weights, rows) * columns
     for row in range(rows):
+        weight = real(1) if weights is None else weights[row]
+        share = real(weight / whole)
         total = real(0)
         for j in range(columns):
-            error = outputs[row, j] - targets[row, j]
-            total += error * error
+            term, slope = _loss_term(loss, setting, outputs[row, j], targets[row, j])
+            total += term
             if grad is not None:
-                grad[row, j] = real(2) * error / real(outputs.size)
-        losses[row] = total / real(columns)
+                grad[row, j] = share * slope
+        losses[row] = weight * (total / real(columns))
+
+
+@compiled
+def _class_hinge(
+    loss: int,
+    margin: float,
+    outputs: Real,
+    labels: Labels,
+    weights: Real | None,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    real = outputs.dtype.type
+    rows, columns = outputs.shape
+    whole = _whole_of(weights, rows)
+    for row in range(rows):
+        weight = real(1) if weights is None else weights[row]
+        share = real(weight / whole)
+        label = labels[row]
+        largest, rival = real(-np.inf), label
+        for j in range(columns):
+            if j != label and not outputs[row, j] <= largest:
+                largest, rival = outputs[row, j], j
+                if math.isnan(largest):
+                    break
+        term, steepness = _hinged(loss, real(margin) + (largest - outputs[row, label]))
+        losses[row] = weight * term
+        if grad is not None:
+            for j in range(columns):
+                grad[row, j] = share * real(0)
+            grad[row, rival] += share * steepness
+            grad[row, label] -= share * steepness
+
+
+def sigmoid_cross_entropy(
+    logits: Real,
+    targets: Real,
+    weights: Real | None,
+    smoothing: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted mean binary cross-entropy, and the gradient; (B, N)."""
+    _mean_losses(SIGMOID_LOSS, smoothing, logits, targets, weights, losses, grad)
+
+
+def mse(
+    outputs: Real, targets: Real, weights: Real | None, losses: Real, grad: Real | None
+) -> None:
+    """Write each sample's weighted mean squared error, and the gradient; (B, N)."""
+    _mean_losses(SQUARED_LOSS, 0.0, outputs, targets, weights, losses, grad)
+
+
+def mae(
+    outputs: Real, targets: Real, weights: Real | None, losses: Real, grad: Real | None
+) -> None:
+    """Write each sample's weighted mean absolute error, and the gradient; (B, N)."""
+    _mean_losses(ABSOLUTE_LOSS, 0.0, outputs, targets, weights, losses, grad)
+
+
+def huber(
+    outputs: Real,
+    targets: Real,
+    weights: Real | None,
+    delta: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted mean of Huber's function, and the gradient; (B, N)."""
+    _mean_losses(HUBER_LOSS, delta, outputs, targets, weights, losses, grad)
+
+
+def hinge(
+    outputs: Real,
+    labels: Labels | None,
+    targets: Real | None,
+    weights: Real | None,
+    margin: float,
+    squared: bool,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted hinge loss, or its square, and the gradient; (B, N)."""
+    loss = SQUARED_HINGE_LOSS if squared else HINGE_LOSS
+    if labels is not None:
+        _class_hinge(loss, margin, outputs, labels, weights, losses, grad)
+    else:
+        assert targets is not None
+        _mean_losses(loss, margin, outputs, targets, weights, losses, grad)
 
 
 @compiled
@@ -702,3 +843,10 @@ def gather_labels(labels: Labels, rows: Index, out: Labels) -> None:
     """Write labels[rows] into `out`; labels (S,), rows and out (B,)."""
     for i in range(rows.size):
         out[i] = labels[rows[i]]
+
+
+@compiled
+def gather_weights(weights: Real, rows: Index, out: Real) -> None:
+    """Write weights[rows] into `out`; weights (S,), rows and out (B,)."""
+    for i in range(rows.size):
+        out[i] = weights[rows[i]]

@@ -206,43 +206,147 @@ def unpack_panels(panels: Real, lanes: int, w: Real, b: Real | None) -> None:
             b[held] = panel[-1, : held.stop - held.start]
 
 
-def softmax_cross_entropy(
-    logits: Real, labels: Labels | None, targets: Real | None, losses: Real, grad: Real | None
+def _write_losses(
+    each: Real, slopes: Real, weights: Real | None, losses: Real, grad: Real | None
 ) -> None:
-    """Write each sample's cross-entropy, and the gradient of their mean.
+    """Write what a loss gives from the samples' losses (B,) and their derivatives (B, N).
 
-    `labels` (B,) holds class numbers; or `targets` (B, N) holds a distribution a row.
-    log-sum-exp is per row, so a logit far below the maximum stays finite.
+    `losses` becomes w * each and `grad` the derivative of sum(w * each) / sum(w): where all
+    weights (B,) are zero, zero. Without weights every w is one.
     """
-    total = _log_sum_exp(logits)
+    if weights is None:
+        losses[...] = each
+        share = np.full_like(losses, 1 / max(1, len(losses)))
+    else:
+        losses[...] = weights * each
+        total = weights.sum(dtype=np.float64)
+        share = np.zeros_like(losses) if total == 0 else (weights / total).astype(losses.dtype)
+    if grad is not None:
+        grad[...] = share[:, None] * slopes
+
+
+def softmax_cross_entropy(
+    logits: Real,
+    labels: Labels | None,
+    targets: Real | None,
+    weights: Real | None,
+    smoothing: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted cross-entropy, and the gradient of their weighted mean.
+
+    `labels` (B,) holds class numbers; or `targets` (B, N) holds a distribution a row. A share
+    `smoothing` of it is spread evenly over the classes: Szegedy et al. 2016. log-sum-exp is per
+    row, so a logit far below the maximum stays finite.
+    """
+    if labels is not None:
+        targets = np.zeros_like(logits)
+        targets[np.arange(len(labels)), labels] = 1
+    assert targets is not None
+    wanted = (1 - smoothing) * targets + smoothing / logits.shape[1]
+    terms = np.where(wanted == 0, 0, wanted * (_log_sum_exp(logits) - logits))
+    mass = wanted.sum(axis=1, keepdims=True)
+    _write_losses(terms.sum(axis=1), _softmax(logits) * mass - wanted, weights, losses, grad)
+
+
+def sigmoid_cross_entropy(
+    logits: Real,
+    targets: Real,
+    weights: Real | None,
+    smoothing: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted mean of its outputs' binary cross-entropies, and the gradient.
+
+    Shapes (B, N); a share `smoothing` of every target (B, N) is taken from one half.
+    """
+    wanted = (1 - smoothing) * targets + smoothing / 2
+    terms = np.maximum(logits, 0) - logits * wanted + np.log1p(np.exp(-np.abs(logits)))
+    slopes = (_sigmoid(logits) - wanted) / logits.shape[1]
+    _write_losses(terms.mean(axis=1), slopes, weights, losses, grad)
+
+
+def mse(
+    outputs: Real, targets: Real, weights: Real | None, losses: Real, grad: Real | None
+) -> None:
+    """Write each sample's weighted mean squared error, and the gradient; (B, N)."""
+    error = outputs - targets
+    slopes = 2 * error / outputs.shape[1]
+    _write_losses((error * error).mean(axis=1), slopes, weights, losses, grad)
+
+
+def mae(
+    outputs: Real, targets: Real, weights: Real | None, losses: Real, grad: Real | None
+) -> None:
+    """Write each sample's weighted mean absolute error, and the gradient; (B, N).
+
+    The slope is zero where an output is its target.
+    """
+    error = outputs - targets
+    slopes = np.sign(error) / outputs.shape[1]
+    _write_losses(np.abs(error).mean(axis=1), slopes, weights, losses, grad)
+
+
+def huber(
+    outputs: Real,
+    targets: Real,
+    weights: Real | None,
+    delta: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted mean of Huber's function of its errors, and the gradient.
+
+    Huber 1964: e*e/2 for errors up to `delta`, and the tangent beyond it; (B, N).
+    """
+    error = outputs - targets
+    near = np.clip(error, -delta, delta)
+    terms = near * (error - near / 2)
+    _write_losses(terms.mean(axis=1), near / outputs.shape[1], weights, losses, grad)
+
+
+def hinge(
+    outputs: Real,
+    labels: Labels | None,
+    targets: Real | None,
+    weights: Real | None,
+    margin: float,
+    squared: bool,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted hinge loss, or its square, and the gradient; (B, N).
+
+    With `targets` (B, N) of -1 and 1, the mean over the outputs of max(0, margin - t*x). With
+    `labels` (B,), max(0, margin + x_r - x_y) of the label's output and its first largest rival:
+    Crammer and Singer 2001. Where the kink is met the sample still counts as inside the margin,
+    so that a margin of zero is the perceptron's rule (Rosenblatt 1958), which must leave zero.
+    """
     if labels is not None:
         every = np.arange(len(labels))
-        losses[...] = total[:, 0] - logits[every, labels]
-        if grad is not None:
-            grad[...] = _softmax(logits) / len(logits)
-            grad[every, labels] -= grad.dtype.type(1 / max(1, len(logits)))
-    elif targets is not None:
-        terms = np.where(targets == 0, 0, targets * (total - logits))
-        losses[...] = terms.sum(axis=1)
-        if grad is not None:
-            mass = targets.sum(axis=1, keepdims=True)
-            grad[...] = (_softmax(logits) * mass - targets) / len(logits)
+        others = outputs.copy()
+        others[every, labels] = -np.inf
+        rivals = others.argmax(axis=1)
+        slack = margin + (others[every, rivals] - outputs[every, labels])
+        each, steepness = _hinged(slack, squared)
+        slopes = np.zeros_like(outputs)
+        slopes[every, rivals] += steepness
+        slopes[every, labels] -= steepness
+    else:
+        assert targets is not None
+        terms, steepness = _hinged(margin - targets * outputs, squared)
+        each, slopes = terms.mean(axis=1), -targets * steepness / outputs.shape[1]
+    _write_losses(each, slopes, weights, losses, grad)
 
 
-def sigmoid_cross_entropy(logits: Real, targets: Real, losses: Real, grad: Real | None) -> None:
-    """Write each sample's mean binary cross-entropy, and the gradient of their mean; (B, N)."""
-    terms = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-    losses[...] = terms.mean(axis=1)
-    if grad is not None:
-        grad[...] = (_sigmoid(logits) - targets) / logits.size
-
-
-def mse(outputs: Real, targets: Real, losses: Real, grad: Real | None) -> None:
-    """Write each sample's mean squared error, and the gradient of their mean; (B, N)."""
-    error = outputs - targets
-    losses[...] = (error * error).mean(axis=1)
-    if grad is not None:
-        grad[...] = 2 * error / outputs.size
+def _hinged(slack: Real, squared: bool) -> tuple[Real, Real]:
+    """Return max(0, slack) or its square, and the derivative, one at the kink of the first."""
+    inside = np.where(slack < 0, 0, slack)
+    if squared:
+        return inside * inside, 2 * inside
+    return inside, np.where(slack >= 0, 1, inside)
 
 
 def sgd(
@@ -849,3 +953,8 @@ def gather(source: NDArray[Any], rows: Index, scale: float, out: Real) -> None:
 def gather_labels(labels: Labels, rows: Index, out: Labels) -> None:
     """Write labels[rows] into `out`; labels (S,), rows and out (B,)."""
     out[...] = labels[rows]
+
+
+def gather_weights(weights: Real, rows: Index, out: Real) -> None:
+    """Write weights[rows] into `out`; weights (S,), rows and out (B,)."""
+    out[...] = weights[rows]

@@ -106,7 +106,7 @@ class Gradient:
     With a random upstream gradient g for the forward output, the derivative of
     sum(g * output) with respect to each input in `pairs` must equal the backward output named
     beside it. `upstream` is the backward argument that takes g; a forward that is itself the
-    backward (a loss) has none and is checked on the mean of its output.
+    backward (a loss) has none and is checked on the sum of its output over that of the weights.
     """
 
     forward: str
@@ -127,7 +127,7 @@ class Row:
         In the order of the signature; None marks a setting (a number, a string or a bool).
     cases : tuple of dict
         The settings it is tested with. An optional array is left out (None) where the case
-        says ``"absent"``.
+        says ``"absent"``. Keys that are no argument tell `inputs` what to draw.
     sizes : tuple of dict
         Dimensions to test: none, one, odd, prime and uneven ones.
     bench : tuple of dict
@@ -290,18 +290,63 @@ def stored_activation(made: Arguments, rng: np.random.Generator, dims: Dims, cas
         scaled_weights(made, rng, dims, case)
 
 
-def class_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
-    """Make labels in range, and soft targets whose rows sum to one."""
-    if made["labels"] is not None:
+def loss_cases(*settings: Case) -> tuple[Case, ...]:
+    """Combine settings with weights, with outputs that are special, and without a gradient."""
+    cases: list[Case] = []
+    for setting in settings:
+        cases += [{**setting, "weights": "absent"}, setting, {**setting, "grad": "absent"}]
+        cases += [{**setting, "drawn": "ties"}, {**setting, "drawn": "extreme"}]
+    return tuple(cases)
+
+
+def class_cases(*settings: Case) -> tuple[Case, ...]:
+    """Combine settings of a loss with labels, and with rows of targets."""
+    given = ({"targets": "absent"}, {"labels": "absent"})
+    return loss_cases(*({**setting, **one} for setting in settings for one in given))
+
+
+def judged(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case, name: str) -> None:
+    """Make weights of 0 or more, labels in range, and the outputs that the case asks for.
+
+    Whole numbers make ties, zeros and kinks; `name` is that of the outputs.
+    """
+    if made["weights"] is not None:
+        made["weights"][...] = rng.integers(0, 5, dims["B"]) / 4
+    if made.get("labels") is not None:
         made["labels"][...] = rng.integers(0, dims["N"], dims["B"])
+    if case.get("drawn") == "ties":
+        made[name][...] = rng.integers(-2, 3, made[name].shape)
+    elif case.get("drawn") == "extreme":
+        made[name] *= 1e4
+    else:
+        made[name] *= 3
+
+
+def class_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make labels, or soft targets whose rows sum to one."""
+    judged(made, rng, dims, case, "logits")
     if made["targets"] is not None:
         made["targets"][...] = rng.dirichlet(np.ones(dims["N"]), dims["B"])
-    made["logits"] *= 3
 
 
 def unit_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
     """Make targets between zero and one."""
+    judged(made, rng, dims, case, "logits")
     made["targets"][...] = rng.random(made["targets"].shape)
+
+
+def number_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make targets of any size; whole numbers where the outputs are."""
+    judged(made, rng, dims, case, "outputs")
+    if case.get("drawn") == "ties":
+        made["targets"][...] = rng.integers(-2, 3, made["targets"].shape)
+
+
+def sign_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make labels, or targets of -1 and 1."""
+    judged(made, rng, dims, case, "outputs")
+    if made["targets"] is not None:
+        made["targets"][...] = rng.choice([-1.0, 1.0], made["targets"].shape)
 
 
 def positive_state(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
@@ -638,20 +683,18 @@ ROWS: tuple[Row, ...] = (
     Row(
         "softmax_cross_entropy",
         "loss",
-        "losses = logsumexp(logits) - logits[label];  grad = (softmax(logits) - onehot) / B",
+        "t = (1-e)*target + e/N;  losses = w * sum(t * (logsumexp(logits) - logits), 1);  "
+        "grad = w/sum(w) * (softmax(logits)*sum(t, 1) - t)",
         {
             "logits": real("B", "N"),
             "labels": Array(("B",), "labels", optional=True),
             "targets": real("B", "N", optional=True),
+            "weights": real("B", optional=True),
+            "smoothing": None,
             "losses": out("B"),
             "grad": out("B", "N", optional=True),
         },
-        cases=(
-            {"targets": "absent"},
-            {"labels": "absent"},
-            {"targets": "absent", "grad": "absent"},
-            {"labels": "absent", "grad": "absent"},
-        ),
+        cases=class_cases({"smoothing": 0.0}, {"smoothing": 0.1}),
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32 + dims["N"],
@@ -663,14 +706,17 @@ ROWS: tuple[Row, ...] = (
     Row(
         "sigmoid_cross_entropy",
         "loss",
-        "losses = mean(max(x, 0) - x*t + log(1 + exp(-|x|)), 1);  grad = (sigmoid(x) - t) / (B*N)",
+        "t = (1-e)*target + e/2;  losses = w * mean(max(x, 0) - x*t + log(1 + exp(-|x|)), 1);  "
+        "grad = w/sum(w) * (sigmoid(x) - t) / N",
         {
             "logits": real("B", "N"),
             "targets": real("B", "N"),
+            "weights": real("B", optional=True),
+            "smoothing": None,
             "losses": out("B"),
             "grad": out("B", "N", optional=True),
         },
-        cases=({}, {"grad": "absent"}),
+        cases=loss_cases({"smoothing": 0.0}, {"smoothing": 0.1}),
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 32 + dims["N"],
@@ -678,22 +724,62 @@ ROWS: tuple[Row, ...] = (
         inputs=unit_targets,
         gradient=Gradient("sigmoid_cross_entropy", "losses", {"logits": "grad"}),
     ),
+    *(
+        Row(
+            name,
+            "loss",
+            formula,
+            {
+                "outputs": real("B", "N"),
+                "targets": real("B", "N"),
+                "weights": real("B", optional=True),
+                **dict.fromkeys(settings),
+                "losses": out("B"),
+                "grad": out("B", "N", optional=True),
+            },
+            cases=loss_cases(settings),
+            sizes=PLANE_SIZES,
+            bench=PLANE_BENCH,
+            eps=lambda dims: 16 + dims["N"],
+            flops=lambda dims, given: 4.0 * dims["B"] * dims["N"],
+            inputs=number_targets,
+            gradient=Gradient(name, "losses", {"outputs": "grad"}),
+        )
+        for name, settings, formula in (
+            ("mse", {}, "e = outputs - targets;  losses = w * mean(e*e, 1);  "
+             "grad = w/sum(w) * 2*e / N"),
+            ("mae", {}, "e = outputs - targets;  losses = w * mean(|e|, 1);  "
+             "grad = w/sum(w) * sign(e) / N"),
+            ("huber", {"delta": 0.8}, "e = outputs - targets;  c = min(max(e, -delta), delta);  "
+             "losses = w * mean(c * (e - c/2), 1);  grad = w/sum(w) * c / N"),
+        )
+    ),
     Row(
-        "mse",
+        "hinge",
         "loss",
-        "losses = mean((outputs - targets)**2, 1);  grad = 2*(outputs - targets) / (B*N)",
+        "s = margin - targets*outputs, or margin + max(outputs of others) - outputs[label];  "
+        "losses = w * mean(max(0, s) ** (2 if squared else 1), 1);  slope 1 where s = 0",
         {
             "outputs": real("B", "N"),
-            "targets": real("B", "N"),
+            "labels": Array(("B",), "labels", optional=True),
+            "targets": real("B", "N", optional=True),
+            "weights": real("B", optional=True),
+            "margin": None,
+            "squared": None,
             "losses": out("B"),
             "grad": out("B", "N", optional=True),
         },
-        cases=({}, {"grad": "absent"}),
+        cases=class_cases(
+            {"margin": 1.0, "squared": False}, {"margin": 1.0, "squared": True},
+            {"margin": 0.0, "squared": False},
+        ),
         sizes=PLANE_SIZES,
         bench=PLANE_BENCH,
         eps=lambda dims: 16 + dims["N"],
         flops=lambda dims, given: 4.0 * dims["B"] * dims["N"],
-        gradient=Gradient("mse", "losses", {"outputs": "grad"}),
+        inputs=sign_targets,
+        gradient=Gradient("hinge", "losses", {"outputs": "grad"}),
+        one_of=("labels", "targets"),
     ),
     Row(
         "sgd",
@@ -1180,6 +1266,20 @@ ROWS: tuple[Row, ...] = (
             "labels": Array(("S",), "labels"),
             "rows": Array(("B",), "index"),
             "out": Array(("B",), "labels", role="out"),
+        },
+        sizes=sizes("S B", (1, 0), (1, 1), (11, 7), (5, 13)),
+        bench=sizes("S B", (10_000, 50)),
+        eps=lambda dims: 0,
+        inputs=data_rows,
+    ),
+    Row(
+        "gather_weights",
+        "data",
+        "out = weights[rows]",
+        {
+            "weights": real("S"),
+            "rows": Array(("B",), "index"),
+            "out": out("B"),
         },
         sizes=sizes("S B", (1, 0), (1, 1), (11, 7), (5, 13)),
         bench=sizes("S B", (10_000, 50)),

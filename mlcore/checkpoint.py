@@ -169,7 +169,7 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "seed": model.seed,
         # Rows have a number of features, as in files of before there were images.
         "features": model.features if len(model.input_shape) == 1 else model.input_shape,
-        "loss": model.loss.kind if model.loss else None,
+        "loss": model.loss.config() if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
         "training": model.training.config() if model.training else None,
         "progress": model.progress.config(),

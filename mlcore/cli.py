@@ -63,6 +63,8 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
     ("--dropout", "NUMBER", "Rate behind every hidden layer. [0]"),
     ("--noise", "NUMBER", "Standard deviation of the noise on the input and on every hidden layer "
      "but the last. [0.05]"),
+    ("--loss", "NAME", "softmax_cross_entropy, sigmoid_cross_entropy, mse, mae, huber:1, hinge:1, "
+     "squared_hinge:1 or perceptron. [by the targets]"),
     ("--optimizer", "NAME", "sgd, adam, adamw or rmsprop. [sgd]"),
     ("--learning-rate", "NUMBER", "Base of the schedule. [0.1 for sgd, else the optimizer's own]"),
     ("--momentum", "NUMBER", "Of sgd and rmsprop. [0]"),
@@ -174,7 +176,7 @@ def _confusion(report: ClassificationReport) -> str:
 def predict(checkpoint: str, data: str, out: str, part: str | None, backend: str | None) -> None:
     """Write a checkpoint's predictions: the class of each sample and its probabilities.
 
-    A model that was trained on mse gives its outputs instead.
+    A model of a regression gives its outputs instead, one of a hinge loss outputs beside classes.
     """
     from mlcore import predictions
 

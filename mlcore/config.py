@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mlcore import initializers, optimizers, schedules
+from mlcore import initializers, losses, optimizers, schedules
 from mlcore.data.catalog import CATALOG
 from mlcore.data.files import require_file
 from mlcore.kernels import ACTIVATIONS
@@ -45,6 +45,9 @@ class RunConfig:
     noise : float
         Standard deviation of the Gaussian noise on the input and on every hidden layer but the
         last.
+    loss : str or None
+        As `mlcore.losses.get` reads it, such as ``huber:2``. None takes softmax_cross_entropy
+        for labels and for rows that sum to one, and mse otherwise.
     optimizer : str
     learning_rate : float or None
         None takes 0.1 for sgd, and the optimizer's default otherwise.
@@ -70,6 +73,7 @@ class RunConfig:
     initializer: str = "he_normal"
     dropout: float = 0.0
     noise: float = 0.05
+    loss: str | None = None
     optimizer: str = "sgd"
     learning_rate: float | None = None
     momentum: float | None = None
@@ -86,6 +90,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         activations.get(self.activation)
         initializers.get(self.initializer)
+        if self.loss is not None:
+            losses.get(self.loss)
         schedules.get(self.schedule)
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
@@ -139,10 +145,11 @@ class RunConfig:
             self.make_layers(outputs), seed=self.seed, dtype=self.dtype, backend=self.backend
         )
 
-    def completed(self, backend: str) -> RunConfig:
+    def completed(self, backend: str, loss: str) -> RunConfig:
         """Return a copy that repeats the run from any folder, whatever the defaults are then.
 
-        The path of the data is absolute, and nothing is left to a default but `threads`.
+        `backend` and `loss` are those that were taken. The path of the data is absolute, and
+        nothing is left to a default but `threads`.
         """
         used = self.make_optimizer().config()
         named = self.data in CATALOG
@@ -150,6 +157,7 @@ class RunConfig:
             self,
             data=self.data if named else str(Path(self.data).expanduser().resolve()),
             backend=backend,
+            loss=self.loss or loss,
             learning_rate=used.get("learning_rate"),
             momentum=used.get("momentum"),
             weight_decay=used.get("weight_decay"),
@@ -248,6 +256,7 @@ CONVERTERS: Mapping[str, Callable[[str, Any], Any]] = {
     "initializer": _text,
     "dropout": _number,
     "noise": _number,
+    "loss": _text,
     "optimizer": _text,
     "learning_rate": _number,
     "momentum": _number,

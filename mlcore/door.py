@@ -57,11 +57,14 @@ class Targets:
         The int32 labels (n,) that a row's largest output must stand at to be right.
     sides : bool
         Whether an output is right that is above zero where its target is above one half.
+    weights : ndarray or None
+        How much each sample counts, (n,) of the model's dtype; see `mlcore.weights`.
     """
 
     array: NDArray[Any]
     classes: NDArray[np.int32] | None = None
     sides: bool = False
+    weights: NDArray[Any] | None = None
 
     @property
     def labelled(self) -> bool:

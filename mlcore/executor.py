@@ -18,11 +18,28 @@ Index = NDArray[np.int64]
 
 @dataclass
 class Totals:
-    """Sums over the samples of the steps that ran."""
+    """Sums over the samples of the steps that ran.
+
+    Attributes
+    ----------
+    loss : float
+        Of the losses, each times its sample's weight.
+    correct : float
+        Of the right answers, each of them one whatever its weight.
+    samples : int
+    weight : float
+        Of the weights, which are one where none were given.
+    """
 
     loss: float = 0.0
     correct: float = 0.0
     samples: int = 0
+    weight: float = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """The weighted mean of the losses; zero where no sample has counted yet."""
+        return self.loss / self.weight if self.weight else 0.0
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -94,6 +111,8 @@ class PythonExecutor:
         self.data: Views = {"inputs": inputs}
         if targets is not None:
             self.data["targets"] = targets.array
+            if targets.weights is not None:
+                self.data["weights"] = targets.weights
         self._views: dict[int, Views] = {}
         updates = [op for op in plan.operations if op.phase in ("backward", "update")]
         # What forward moves: the running statistics of batch norm.
@@ -166,6 +185,7 @@ class PythonExecutor:
                         raise error
                     totals.loss += loss
                     totals.correct += self._correct(views)
+                    totals.weight += self._weight(views)
                 totals.samples += len(rows)
                 for operation in self._after:
                     self._call(operation, views)
@@ -200,6 +220,11 @@ class PythonExecutor:
         if self.targets is None or self.targets.judge is None:
             return 0.0
         return self.targets.judge(views[self._name(self.plan.outputs)], views["rows"])
+
+    def _weight(self, views: Views) -> float:
+        if self.plan.weights is None:
+            return float(len(views["rows"]))
+        return float(views[self.plan.weights.name].sum(dtype=np.float64))
 
     def _diagnose(self, at: int, loss: float, views: Views) -> NonFiniteLossError:
         """Name the first tensor, in the order of the computation, that is not finite."""

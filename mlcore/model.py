@@ -35,6 +35,7 @@ from mlcore.trainer import (
     Training,
     steps_between_looks,
 )
+from mlcore.weights import ClassWeight, as_weights, weighted
 
 if TYPE_CHECKING:
     from mlcore.callbacks import AnyCallback
@@ -70,6 +71,21 @@ class Place:
     def trainable(self) -> bool:
         """Whether updates touch it."""
         return self.layer.trainable and self.spec.trainable
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a caller gave: inputs, targets as they came, and weights if there are any."""
+
+    inputs: Inputs
+    raw: NDArray[Any]
+    weights: NDArray[Any] | None
+
+    def part(self, rows: slice) -> Samples:
+        """Return some of the samples."""
+        weights = None if self.weights is None else self.weights[rows]
+        inputs = replace(self.inputs, array=self.inputs.array[rows])
+        return Samples(inputs, self.raw[rows], weights)
 
 
 class Sequential:
@@ -345,12 +361,14 @@ class Sequential:
         x: ArrayLike | Dataset,
         y: ArrayLike | None = None,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
         optimizer: str | Optimizer | dict[str, Any] | None = None,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: Dataset | Sequence[Any] | None = None,
         validation_split: float = 0.0,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
         schedule: Any = None,
         callbacks: AnyCallback | Iterable[AnyCallback] = (),
         shuffle: bool = True,
@@ -369,9 +387,9 @@ class Sequential:
             and scale.
         y : array_like, optional
             Targets as the loss takes them.
-        loss : str or Loss
-            A name of `mlcore.losses.LOSSES`; by default that of the last fit, else
-            "softmax_cross_entropy".
+        loss : str, Loss or dict
+            A name of `mlcore.losses.LOSSES`, or ``{"name": "huber", "delta": 2.0}``; by default
+            that of the last fit, else "softmax_cross_entropy".
         optimizer : str or Optimizer
             By default that of the last fit, whose state goes on; else SGD(). The state goes on
             with the same object too; a name or another object begins anew, but for `resume`.
@@ -379,10 +397,17 @@ class Sequential:
             Passes over the data.
         batch_size : int
             Samples a step; the last batch of an epoch may be shorter.
-        validation_data : Dataset or (x, y), optional
+        validation_data : Dataset, (x, y) or (x, y, sample_weight), optional
             What is measured after every epoch.
         validation_split : float
             The last part of the data, as a fraction, kept for validation.
+        sample_weight : array_like (n,), optional
+            How much each sample counts, 0 or more: losses are ``sum(w * loss) / sum(w)``, over
+            each batch and in the history. Accuracies do not know of weights.
+        class_weight : dict of int to float, or "balanced", optional
+            A factor of the sample weights by label, one for those not named; "balanced" makes
+            the classes of the training data count alike, as in scikit-learn. It does not weigh
+            the validation data.
         schedule : Schedule, str, dict or callable, optional
             Learning rate over the epochs, see `mlcore.schedules`.
         callbacks : callable, Callback, or an iterable of them
@@ -399,7 +424,7 @@ class Sequential:
         resume : bool
             Go on where the last fit, or the loaded checkpoint, stopped: schedule, optimizer and
             history continue up to `epochs` in all, to the same bits as a run that was never
-            stopped, where the data and `epochs` are the same (a schedule that counts in
+            stopped, where the data, weights and `epochs` are the same (a schedule that counts in
             fractions of `epochs` stretches with them). Give the other settings again; loss,
             optimizer, schedule, batch size, seed, shuffling, frozen layers and the number of
             samples are compared, and what differs is refused.
@@ -430,17 +455,18 @@ class Sequential:
         chosen_loss = losses.get(loss or self.loss or "softmax_cross_entropy")
         chosen_optimizer = self._optimizer_for(optimizer, resume)
         told = collect(callbacks, verbose)
-        inputs, raw = self._inputs_and_targets(x, y)
-        inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
+        given = self._samples(x, y, sample_weight)
+        given, held = self._hold_out(given, validation_data, validation_split)
+        inputs = given.inputs
         with self._built_for(inputs):
             for layer in self.layers[1:]:
                 if isinstance(layer, Standardize):
                     layer.require_fitted()
             chosen_loss.absorbs(self.layers)
-            targets = self._targets(chosen_loss, raw)
+            targets = self._targets(chosen_loss, given, class_weight)
             validation = None
             if held is not None:
-                validation = held[0], self._targets(chosen_loss, held[1])
+                validation = held.inputs, self._targets(chosen_loss, held)
             trainer = Trainer(
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
@@ -455,15 +481,16 @@ class Sequential:
         x: ArrayLike | Dataset,
         y: ArrayLike | None = None,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
+        sample_weight: ArrayLike | None = None,
         batch_size: int = EVALUATION_BATCH,
     ) -> dict[str, float]:
         """Return the loss and, where the targets are classes, the accuracy.
 
         Parameters
         ----------
-        x, y : as for `fit`
-        loss : str or Loss, optional
+        x, y, sample_weight : as for `fit`
+        loss : str, Loss or dict, optional
             By default that of the last fit.
         batch_size : int
             Samples at a time; the result does not depend on it beyond rounding.
@@ -473,12 +500,12 @@ class Sequential:
         dict
             "loss" and, for classes, "accuracy".
         """
-        inputs, raw = self._inputs_and_targets(x, y)
+        given = self._samples(x, y, sample_weight)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        targets = self._targets(chosen, raw)
+        targets = self._targets(chosen, given)
         size = check_size(batch_size, "batch_size")
-        totals = Evaluation(self, chosen, inputs, targets, size).run()
-        measured = {"loss": totals.loss / totals.samples}
+        totals = Evaluation(self, chosen, given.inputs, targets, size).run()
+        measured = {"loss": totals.mean_loss}
         if targets.judge is not None:
             measured["accuracy"] = totals.correct / totals.samples
         return measured
@@ -543,7 +570,7 @@ class Sequential:
         Raises
         ------
         InputError
-            Where the model's loss knows no probabilities (mse).
+            Where the model's loss knows no probabilities (regressions and hinges).
         """
         outputs = self.predict(x, batch_size=batch_size)
         link = self._link()
@@ -565,8 +592,11 @@ class Sequential:
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
     ) -> NDArray[np.int64]:
         """Return the class of each sample, (n,): the largest output, or 1 where a single
-        probability is above one half.
+        probability is above one half, or, with a hinge or perceptron loss, a single output above
+        zero.
         """
+        if self.outputs == 1 and self.loss is not None and self.loss.by_sign:
+            return (self.predict(x, batch_size=batch_size)[:, 0] > 0).astype(np.int64)
         if self.outputs > 1 or self._link() == "softmax":
             classes: NDArray[np.int64] = self.predict(x, batch_size=batch_size).argmax(axis=1)
             return classes
@@ -583,14 +613,15 @@ class Sequential:
         x: ArrayLike | Dataset,
         y: ArrayLike | None = None,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
+        sample_weight: ArrayLike | None = None,
         training: bool = False,
     ) -> tuple[float, NDArray[Any]]:
         """Return the mean loss over all samples as one batch, and its gradient.
 
         Parameters
         ----------
-        x, y, loss : as for `fit`
+        x, y, loss, sample_weight : as for `fit`
         training : bool
             Whether layers behave as in training: noise layers act, with the draws of the model's
             next step, and batch norm takes the moments of the batch. By default it takes its
@@ -603,14 +634,16 @@ class Sequential:
             Flat, as `parameters`; zero for what is frozen, and for running statistics. Nothing is
             updated.
         """
-        inputs, raw = self._inputs_and_targets(x, y)
+        given = self._samples(x, y, sample_weight)
+        inputs = given.inputs
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
         with self._built_for(inputs):
             chosen.absorbs(self.layers)
-            targets = self._targets(chosen, raw)
+            targets = self._targets(chosen, given)
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
+            weighted=targets.weights is not None,
         )  # fmt: skip
         gradients = aligned_zeros(self.parameters.size, self.dtype)
         # A copy, since batch norm moves its running statistics while training.
@@ -620,20 +653,20 @@ class Sequential:
             seed=self.training.seed if self.training else self.seed,
         )  # fmt: skip
         totals = executor.run(np.arange(len(inputs)), 0, 1, step=self.progress.steps)
-        return totals.loss / totals.samples, gradients
+        return totals.mean_loss, gradients
 
     def plan(
         self,
         batch_size: int = 32,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
         optimizer: str | Optimizer | dict[str, Any] | None = None,
         training: bool = True,
     ) -> Plan:
         """Return what a step runs, kernel by kernel; print it to see a table.
 
         Float32 data are assumed, and labels where the loss takes them: `fit` lowers the same
-        plan for uint8 data (another gather) or for rows of targets.
+        plan for uint8 data (another gather), for rows of targets, or with weights.
 
         Parameters
         ----------
@@ -654,7 +687,7 @@ class Sequential:
             loss=chosen,
             optimizer=optimizers.get(optimizer or self.optimizer or "sgd"),
             noise=True,
-            labelled=isinstance(chosen, losses.SoftmaxCrossEntropy),
+            labelled=chosen.takes_labels(self.outputs),
         )
 
     def save(self, path: str | os.PathLike[str], *, format: str = "mlcore") -> None:
@@ -673,14 +706,13 @@ class Sequential:
             x, shape=self.input_shape or shape, dtype=self.dtype, axes=self._axes, limit=self._limit
         )
 
-    def _targets(self, loss: Loss, y: NDArray[Any]) -> Targets:
-        """Return targets as the loss takes them; those of images lie in rows, as outputs do."""
-        rows = len(self.output_shape) > 1 and y.shape[1:] == self.output_shape
-        return loss.targets(y.reshape(len(y), -1) if rows else y, self.outputs, self.dtype)
-
-    def _inputs_and_targets(
-        self, x: ArrayLike | Dataset, y: ArrayLike | None, shape: Shape | None = None
-    ) -> tuple[Inputs, NDArray[Any]]:
+    def _samples(
+        self,
+        x: ArrayLike | Dataset,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None = None,
+        shape: Shape | None = None,
+    ) -> Samples:
         if isinstance(x, Dataset):
             if y is not None:
                 raise InputError("a Dataset brings its own targets: leave y out")
@@ -693,36 +725,46 @@ class Sequential:
         if raw.ndim == 0 or len(inputs) != len(raw):
             count = "is one number" if raw.ndim == 0 else f"has {len(raw)}"
             raise InputError(f"x has {len(inputs)} samples and y {count}; give one target a sample")
-        return inputs, raw
+        return Samples(inputs, raw, as_weights(sample_weight, len(inputs), self.dtype))
+
+    def _targets(
+        self, loss: Loss, given: Samples, class_weight: ClassWeight | None = None
+    ) -> Targets:
+        """Return targets as the loss takes them; those of images lie in rows, as outputs do."""
+        raw = given.raw
+        rows = len(self.output_shape) > 1 and raw.shape[1:] == self.output_shape
+        taken = raw.reshape(len(raw), -1) if rows else raw
+        targets = loss.targets(taken, self.outputs, self.dtype)
+        return weighted(targets, given.weights, class_weight, self.outputs, self.dtype)
 
     def _hold_out(
-        self,
-        inputs: Inputs,
-        raw: NDArray[Any],
-        data: Dataset | Sequence[Any] | None,
-        split: float,
-    ) -> tuple[Inputs, NDArray[Any], tuple[Inputs, NDArray[Any]] | None]:
+        self, given: Samples, data: Dataset | Sequence[Any] | None, split: float
+    ) -> tuple[Samples, Samples | None]:
         """Return what to train on, and what to validate on."""
         if not (is_number(split) and 0 <= split < 1):
             raise InputError(f"validation_split must be at least 0 and below 1, not {split!r}")
         if data is not None:
             if split:
                 raise InputError("give validation_data or validation_split, not both")
+            shape = given.inputs.sample
             if isinstance(data, Dataset):
-                return inputs, raw, self._inputs_and_targets(data, None, inputs.sample)
-            if not isinstance(data, (tuple, list)) or len(data) != 2:
-                raise InputError("validation_data must be a Dataset or a pair (x, y)")
-            return inputs, raw, self._inputs_and_targets(data[0], data[1], inputs.sample)
+                return given, self._samples(data, None, None, shape)
+            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+                raise InputError(
+                    "validation_data must be a Dataset, (x, y) or (x, y, sample_weight)"
+                )
+            weights = data[2] if len(data) == 3 else None
+            return given, self._samples(data[0], data[1], weights, shape)
         if not split:
-            return inputs, raw, None
-        kept = len(inputs) - round(len(inputs) * split)
-        if kept in (0, len(inputs)):
+            return given, None
+        samples = len(given.inputs)
+        kept = samples - round(samples * split)
+        if kept in (0, samples):
             what = "train on" if kept == 0 else "validate on"
             raise InputError(
-                f"validation_split {split} of {len(inputs)} samples leaves nothing to {what}"
+                f"validation_split {split} of {samples} samples leaves nothing to {what}"
             )
-        held = replace(inputs, array=inputs.array[kept:]), raw[kept:]
-        return replace(inputs, array=inputs.array[:kept]), raw[:kept], held
+        return given.part(slice(kept)), given.part(slice(kept, None))
 
     def _optimizer_for(
         self, asked: str | Optimizer | dict[str, Any] | None, resume: bool

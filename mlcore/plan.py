@@ -158,6 +158,8 @@ class Plan:
         None until the plan is lowered.
     losses : Buffer or None
         One loss a sample.
+    weights : Buffer or None
+        The weight of each sample, where they have any.
     """
 
     batch_size: int
@@ -167,6 +169,7 @@ class Plan:
     arena_bytes: int = 0
     outputs: Buffer | None = None
     losses: Buffer | None = None
+    weights: Buffer | None = None
 
     @property
     def flops(self) -> float:
@@ -389,6 +392,7 @@ def lower(
     noise: bool = False,
     source_dtype: DTypeLike = np.float32,
     labelled: bool = False,
+    weighted: bool = False,
 ) -> Plan:
     """Lower a built model to the kernel calls of one step.
 
@@ -409,6 +413,8 @@ def lower(
         That of the data the batches are gathered from.
     labelled : bool
         Whether the targets are class labels rather than rows of numbers.
+    weighted : bool
+        Whether the samples have weights.
     """
     backward_wanted = gradients or optimizer is not None
     plan = Plan(batch_size, model.dtype, model.backend)
@@ -428,7 +434,7 @@ def lower(
         backwards.append((layer, backward))
     plan.outputs = lowering.reshaped(x, -1)
     if loss is not None:
-        grad = loss.lower(lowering, plan.outputs, labelled)
+        grad = loss.lower(lowering, plan.outputs, labelled, weighted)
         if backward_wanted and grad is not None:
             learning = {place.layer for place in model.places.values() if place.trainable}
             _lower_backward(backwards, lowering.reshaped(grad, *x.sample), learning)

@@ -86,7 +86,10 @@ class Progress:
     @classmethod
     def from_config(cls, counts: dict[str, Any]) -> Progress:
         """Return the progress that `config` gave."""
-        return cls(**{**counts, "totals": Totals(**counts["totals"])})
+        totals = counts["totals"]
+        # Before there were weights, every sample had a weight of one.
+        totals = Totals(**{"weight": float(totals["samples"]), **totals})
+        return cls(**{**counts, "totals": totals})
 
 
 class Interrupts:
@@ -191,8 +194,9 @@ class Trainer:
         """Return what decides the bits of the steps to come, as JSON knows it."""
         settings = self.settings.config()
         kept = {name: settings[name] for name in ("batch_size", "schedule", "shuffle", "seed")}
-        kept["loss"] = self.loss.kind
+        kept["loss"] = self.loss.config()
         kept["samples"] = len(self.inputs)
+        kept["weighted"] = self.targets.weights is not None
         kept["trainable"] = [layer.trainable for layer in self.model.layers]
         described: dict[str, Any] = json.loads(json.dumps(kept))
         return described
@@ -288,6 +292,7 @@ class Trainer:
         plan = lower(
             model, batch_size=self.batch_size, loss=self.loss, optimizer=self.optimizer, noise=True,
             source_dtype=self.inputs.array.dtype, labelled=self.targets.labelled,
+            weighted=self.targets.weights is not None,
         )  # fmt: skip
         vectors = {"parameters": model.parameters, **model.optimizer_state}
         return executor_for(
@@ -372,7 +377,7 @@ class Trainer:
         return measured
 
     def _measured(self, totals: Totals, prefix: str, targets: Targets) -> dict[str, float]:
-        measured = {f"{prefix}loss": totals.loss / max(1, totals.samples)}
+        measured = {f"{prefix}loss": totals.mean_loss}
         if targets.judge is not None:
             measured[f"{prefix}accuracy"] = totals.correct / max(1, totals.samples)
         return measured
@@ -437,6 +442,7 @@ class Evaluation:
         plan = lower(
             model, batch_size=self.batch_size, loss=loss,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
+            weighted=targets.weights is not None,
         )  # fmt: skip
         self.executor = executor_for(
             plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale,
@@ -445,7 +451,7 @@ class Evaluation:
         self.chunk = steps_between_looks(plan)
 
     def run(self, interrupts: Interrupts | None = None) -> Totals:
-        """Return the sums of loss, right answers and samples."""
+        """Return the sums of loss, right answers, samples and weights."""
         totals = Totals()
         steps = -(-len(self.order) // self.batch_size)
         for step in range(0, steps, self.chunk):

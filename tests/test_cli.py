@@ -266,6 +266,21 @@ def test_unusual_targets(capsys, case):
         assert main(["predict", f"run/{name}", "--data", "data.h5", "--out", f"{name}.csv"]) == 0
 
 
+@pytest.mark.parametrize("loss", ["hinge:0.5", "mae", "softmax_cross_entropy:0.1"])
+def test_the_loss_may_be_chosen(capsys, loss):
+    write("data.h5", *samples())
+    assert main(["train", "--data", "data.h5", "--loss", loss, *SMALL, "-q", "--out", "run"]) == 0
+    assert f'loss = "{loss}"' in Path("run/config.toml").read_text()
+    shown = capsys.readouterr().out
+    assert shown.startswith("validation accuracy")
+    assert main(["train", "--config", "run/config.toml", "-q", "--no-plots", "--out", "b"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == shown.splitlines()[0]
+    assert main(["evaluate", "run/best.h5", "--data", "data.h5"]) == 0
+    assert main(["predict", "run/best.h5", "--data", "data.h5", "--out", "p.csv"]) == 0
+    capsys.readouterr()
+    fails(capsys, ["train", "--data", "data.h5", "--loss", "hinj", *SMALL], "mean 'hinge'")
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -7,8 +7,13 @@ from mlcore import kernels
 from mlcore.kernels.table import ACTIVATIONS, ROWS, TABLE
 
 BACKENDS = [kernels.get(entry.name) for entry in kernels.status() if entry.available]
+# Ties stand at kinks, where differences say nothing; extreme outputs leave them no digits.
 CHECKED = [
-    (row, case) for row in ROWS if row.gradient for case in row.cases if not case.get("tied")
+    (row, case)
+    for row in ROWS
+    if row.gradient
+    for case in row.cases
+    if "drawn" not in case and not case.get("tied")
 ]
 STEP = 1e-5
 
@@ -43,7 +48,10 @@ def test_backward_is_the_derivative_of_forward(backend, row, case):
         arguments = row.generate(rng, dims, np.float64, case)
         inputs = forward_arguments(forward, arguments, rng, dims, case)
         if rule.upstream is None:
-            weight = np.full(inputs[rule.output].shape, 1 / inputs[rule.output].size)
+            total = inputs[rule.output].size
+            if inputs.get("weights") is not None:
+                total = inputs["weights"].sum() or 1
+            weight = np.full(inputs[rule.output].shape, 1 / total)
         else:
             weight = rng.standard_normal(inputs[rule.output].shape)
             arguments[rule.upstream] = weight

@@ -798,8 +798,8 @@ BAD_SETTINGS = {
         {"validation_split": 0.2, "validation_data": (X, Y)},
         "validation_data or validation_split, not both",
     ),
-    "validation of three": ({"validation_data": (X, Y, Y)}, r"pair \(x, y\)"),
-    "validation of none": ({"validation_data": 3}, r"pair \(x, y\)"),
+    "validation of four": ({"validation_data": (X, Y, Y, Y)}, r"\(x, y\) or \(x, y, sample_w"),
+    "validation of none": ({"validation_data": 3}, r"\(x, y\) or \(x, y, sample_weight\)"),
     "validation lengths": ({"validation_data": (X, Y[:3])}, "x has 30 samples and y has 3"),
     "validation label": ({"validation_data": (X, put(Y, 1, 8))}, r"\[1\] is 8"),
     "validation NaN": ({"validation_data": (NAN_X, Y)}, r"nan at \[3, 2\]"),
@@ -981,8 +981,8 @@ def test_backends_train_alike():
 
 
 def test_a_loss_that_is_no_name():
-    with pytest.raises(InputError, match=r"unknown loss {'name': 'mse'}"):
-        net().fit(X, Y, loss={"name": "mse"}, verbose=0)
+    with pytest.raises(InputError, match=r"unknown loss 5\."):
+        net().fit(X, Y, loss={"name": 5}, verbose=0)
 
 
 @pytest.mark.parametrize("behind", [Dropout(0.5), GaussianNoise(0.1)], ids=repr)

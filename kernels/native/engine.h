@@ -14,6 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The shapes around a window that slides over images. Rows of zeros stand above, and columns to
+ * the left; how many stand below and to the right follows from the output's size. */
+typedef struct {
+    ptrdiff_t height, width, channels;
+    ptrdiff_t out_height, out_width, out_channels;
+    ptrdiff_t window_height, window_width, stride_height, stride_width, pad_top, pad_left;
+} Geometry;
+
 typedef struct {
     char *at;
     ptrdiff_t stride; /* from row to row, in elements */
@@ -29,15 +37,23 @@ typedef struct {
     double learning_rate;
     double powers[2]; /* Adam's beta_1 and beta_2, to the power of `update` */
     int turn;
+    ptrdiff_t grain; /* threads share out rows by so many */
 } Step;
 
 typedef enum {
     GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD,
-    SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
+    LOSS,
+    COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
     PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL,
     /* Those of networks of a few units. */
     NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT,
-    NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
+    NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS,
+    /* Those of samples across the lanes, lanes.h, and what joins their groups. */
+    TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION,
+    CONVOLUTION_INPUT_GRADIENT, CONVOLUTION_WEIGHT_GRADIENT, MAX_POOL, MAX_POOL_BACKWARD, AVG_POOL,
+    AVG_POOL_BACKWARD, MOMENTS, JOIN_MOMENTS, INVERT_ROOTS, NORMALIZE, NORMALIZE_SUMS, JOIN_SUMS,
+    NORMALIZE_BACKWARD, LAYER_NORM, LAYER_NORM_BACKWARD,
+    ADD_PARTIALS, EMBEDDING, EMBEDDING_BACKWARD
 } OperationKind;
 
 typedef enum { BY_ROWS, BY_PANELS, BY_CELLS } Sharing;
@@ -60,6 +76,8 @@ typedef struct {
 
     int activation;
     double parameter;   /* of the activation; the scale, rate or deviation of the others */
+    int loss;           /* which one; `parameter` is its setting */
+    Rows sample_weights; /* of the loss, and of the sums over a step */
     uint64_t seed, stream;
 
     void *weights;      /* panels, and the optimizer's state laid out likewise */
@@ -68,7 +86,22 @@ typedef struct {
     int biased, bias_apart;
     UpdateKind update;
     double settings[6], weight_decay, bias_decay;
+
+    /* Of samples across the lanes: images, features, and sums by group of samples. */
+    Geometry geometry;
+    ptrdiff_t positions;
+    void *gamma, *beta, *mean, *inverse, *running_mean, *running_variance, *means;
+    void *partial;
+    ptrdiff_t partial_row; /* from group to group, in elements */
 } Operation;
+
+/* The rows of a part: whole grains, as evenly as can be. */
+static inline ptrdiff_t row_bound(const Step *step, ptrdiff_t part, ptrdiff_t parts)
+{
+    const ptrdiff_t grains = (step->count + step->grain - 1) / step->grain;
+    const ptrdiff_t row = grains * part / parts * step->grain;
+    return row < step->count ? row : step->count;
+}
 
 typedef struct {
     void (*run)(const Operation *, const Step *, void *scratch, ptrdiff_t part, ptrdiff_t parts);

@@ -16,6 +16,13 @@ from mlcore.plan import Buffer, Operation, Plan, aligned_zeros
 Rows = tuple[int, int, int]
 LINE = 64
 SOURCE_KINDS = {"uint8": 0, "float32": 1, "float64": 2}
+# The number that a loss takes, by its kernel.
+LOSS_SETTINGS = {
+    "softmax_cross_entropy": "smoothing",
+    "sigmoid_cross_entropy": "smoothing",
+    "huber": "delta",
+    "hinge": "margin",
+}
 # The order of an optimizer's numbers and vectors in its operation.
 UPDATE_SETTINGS = {
     "sgd": ("momentum", "dampening", "nesterov"),
@@ -64,7 +71,7 @@ class Compiler:
         self.program.keep(memory)
         self.base: int = memory.ctypes.data
         self.write()
-        self.program.finish(self.blocks())
+        self.program.finish(self.blocks(), self.grain())
 
     def scratch_bytes(self) -> int:
         """Return what each thread needs beside the buffers."""
@@ -72,6 +79,10 @@ class Compiler:
 
     def blocks(self) -> int:
         """Return in how many blocks of rows a batch is best taken, on one thread."""
+        return 1
+
+    def grain(self) -> int:
+        """Return by how many rows threads share out a batch."""
         return 1
 
     def place_buffers(self) -> None:
@@ -104,6 +115,12 @@ class Compiler:
         at, stride, flip = self.places[buffer if isinstance(buffer, str) else buffer.memory]
         return self.base + at, stride, flip
 
+    def batch_rows(self, buffer: Buffer | str) -> Rows:
+        """Return where a batch buffer lies that is there for sure."""
+        rows = self.rows(buffer)
+        assert rows is not None
+        return rows
+
     def address(self, name: str, offset: int = 0) -> int:
         """Return the address of an element of a flat vector."""
         address: int = self.vectors[name].ctypes.data
@@ -114,6 +131,15 @@ class Compiler:
         given = gather.arguments
         if gather.kernel == "gather_labels":
             return {"source": self.given_targets.array.ctypes.data}
+        if gather.kernel == "gather_weights":
+            weights = self.given_targets.weights
+            assert weights is not None
+            kind = SOURCE_KINDS[weights.dtype.name]
+            at, _, flip = self.batch_rows(given["out"])
+            return {
+                "source": weights.ctypes.data, "source_kind": kind, "parameter": 1.0,
+                "columns": 1, "out": (at, 1, flip),
+            }  # fmt: skip
         is_input = given["source"].name == "inputs"
         array = self.inputs if is_input else self.given_targets.array
         return {
@@ -155,14 +181,20 @@ class Compiler:
                 "gather_labels", "rows", source=classes.ctypes.data, out=self.rows("classes")
             )
 
-    def add_loss(self, op: Operation, outputs: Rows, answers: Rows, grad: Rows | None) -> None:
+    def add_loss(self, op: Operation, outputs: Rows, grad: Rows | None) -> None:
         """Add the loss, and the count of right answers where there are any."""
         given = op.arguments
+        answers = self.rows(given.get("labels") or given["targets"])
         columns = (given.get("logits") or given["outputs"]).columns
         common = {"x": outputs, "columns": columns}
+        kind = "squared_hinge" if given.get("squared") else op.kernel
+        setting = LOSS_SETTINGS.get(op.kernel)
         self.program.add(
-            op.kernel, "rows", targets=answers, out=self.rows(given["losses"]), grad=grad, **common
-        )
+            "loss", "rows", loss=self.module.LOSS_CODES[kind],
+            parameter=given[setting] if setting else 0.0, targets=answers,
+            sample_weights=self.rows(given["weights"]), out=self.rows(given["losses"]), grad=grad,
+            **common,
+        )  # fmt: skip
         targets = self.given_targets
         if targets.sides:
             self.program.add(
@@ -179,6 +211,7 @@ class Compiler:
         judged = self.given_targets.judge is not None
         self.program.add(
             "total", "rows", x=self.rows(self.plan.losses),
+            sample_weights=self.rows(self.plan.weights),
             targets=self.rows("right") if judged else None,
         )  # fmt: skip
 

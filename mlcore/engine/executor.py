@@ -84,10 +84,10 @@ class NativeExecutor:
         (self.lender or self).bring_panels()
         batch = self.plan.batch_size
         self.ahead = self.learns
-        totals.loss, totals.correct, stopped = self.program.run(
+        totals.loss, totals.correct, totals.weight, stopped = self.program.run(
             order, batch, first, last, step=step, update=update, learning_rate=learning_rate,
             guard=self.guard and self.learns, loss=totals.loss, correct=totals.correct,
-            threads=min(threads.get_num_threads(), self.useful_threads),
+            weight=totals.weight, threads=min(threads.get_num_threads(), self.useful_threads),
         )  # fmt: skip
         totals.samples += max(0, min(stopped * batch, len(order)) - first * batch)
         if stopped < last:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcore.engine.compiler import UPDATE_STATE, Compiler, Rows, elements
+from mlcore.engine.compiler import UPDATE_STATE, Compiler, elements
 from mlcore.kernels import ACTIVATIONS, TABLE
 from mlcore.plan import Buffer, Operation, Plan
 
@@ -66,7 +66,7 @@ class NarrowCompiler(Compiler):
     def write(self) -> None:
         """Add the plan's operations, in the plan's order, with the sums before the updates."""
         for buffer in self.ones.values():
-            self.program.fill_ones(*self._given(buffer)[:2], buffer.columns)
+            self.program.fill_ones(*self.batch_rows(buffer)[:2], buffer.columns)
         self.gather_classes()
         totalled = False
         for op in self.plan.operations:
@@ -86,17 +86,12 @@ class NarrowCompiler(Compiler):
         if not totalled:
             self.add_total()
 
-    def _given(self, buffer: Buffer | str) -> Rows:
-        rows = self.rows(buffer)
-        assert rows is not None
-        return rows
-
     def _add_simple(self, op: Operation) -> None:
         given = op.arguments
         out: Buffer = given["out"]
-        if op.kernel in ("gather", "gather_labels"):
+        if op.kernel.startswith("gather"):
             kernel = "narrow_gather" if out.memory == "batch.x" else op.kernel
-            self.program.add(kernel, "rows", out=self.rows(out), **self.source_of(op))
+            self.program.add(kernel, "rows", **{"out": self.rows(out), **self.source_of(op)})
             return
         read = {name: self.rows(given[name]) for name in ("x", "grad", "stored") & given.keys()}
         self.program.add(
@@ -108,14 +103,13 @@ class NarrowCompiler(Compiler):
         """Add the loss, which takes rows of outputs, between two turnings round."""
         given = op.arguments
         outputs = self._outputs()
-        answers = self._given(given.get("labels") or given["targets"])
         self.program.add(
             "narrow_to_rows", "rows", x=self.rows(outputs), out=self.rows("loss.x"),
             columns=outputs.columns,
         )  # fmt: skip
         grad: Buffer | None = given["grad"]
         slope = None if grad is None else self.rows("loss.slope")
-        self.add_loss(op, self._given("loss.x"), answers, slope)
+        self.add_loss(op, self.batch_rows("loss.x"), slope)
         if grad is not None:
             self.program.add(
                 "narrow_from_rows", "rows", x=slope, out=self.rows(grad), columns=grad.columns

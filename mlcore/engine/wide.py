@@ -8,17 +8,20 @@ computed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
 
 from mlcore.engine.compiler import UPDATE_STATE, Compiler, elements
+from mlcore.engine.spatial import Spatial
 from mlcore.kernels import ACTIVATIONS
 from mlcore.plan import Buffer, Operation, aligned_zeros
 
 # What each thread can do for rows of its own, before the first product.
 EARLY = ("gaussian_noise", "dropout", "activation")
+DENSE = ("linear", "linear_backward")
 # Layers whose weights have no more bytes than this are computed row by row: every thread reads
 # them all, and no thread waits for another.
 SHARED_BYTES = 64 * 1024
@@ -49,6 +52,8 @@ class WideCompiler(Compiler):
     def __init__(self, *given: Any, panels: Panels | None, **settings: Any) -> None:
         self.borrowed = panels is not None
         self.packed: Panels = {} if panels is None else panels
+        # Numbers by feature that one operation leaves to another, by name.
+        self.features: dict[str, int] = {}
         super().__init__(*given, **settings)
 
     def place_buffers(self) -> None:
@@ -59,29 +64,46 @@ class WideCompiler(Compiler):
         self.rest = [op for op in operations if op.phase not in ("data", "update")]
         while self.rest and self.rest[0].kernel in EARLY:
             self.early.append(self.rest.pop(0))
-        twice = {op.arguments["out"].memory for op in self.early}
+        self.twice = {op.arguments["out"].memory for op in self.early}
         # The inputs of dense layers have a column of ones behind them, for the bias.
-        self.ones = {op.arguments["x"].memory for op in self.rest if "w" in op.arguments}
-        for op in (*self.early, *self.rest):
+        self.ones = {op.arguments["x"].memory for op in self.rest if op.kernel in DENSE}
+        self.spatial = Spatial(self)
+        self.spatial.place()
+        for op in (*self.early, *(op for op in self.rest if not self.spatial.runs(op))):
             for buffer in op.buffers.values():
                 if buffer.place != "arena" or buffer.memory in self.places:
                     continue
-                stride, size = 0, elements(buffer)
-                if len(buffer.shape) == 2:
-                    stride = self.module.stride(buffer.columns, self.plan.dtype.name)
-                    size = buffer.shape[0] * stride
-                again = buffer.memory in twice
-                self.place(buffer.memory, size, stride, buffer.dtype.itemsize, again)
+                if len(buffer.shape) > 1:
+                    self.place_rows(buffer.memory, buffer.shape[0], math.prod(buffer.sample))
+                else:
+                    twice = buffer.memory in self.twice
+                    self.place(buffer.memory, elements(buffer), 0, buffer.dtype.itemsize, twice)
+        outputs = self.plan.outputs
+        if outputs is not None and outputs.memory not in self.places:
+            self.place_rows(outputs.memory, outputs.shape[0], math.prod(outputs.sample))
         self.place_answers(twice=True)
 
+    def place_rows(self, name: str, samples: int, columns: int) -> None:
+        """Give a buffer of rows its place."""
+        stride = self.module.stride(columns, self.plan.dtype.name)
+        self.place(name, samples * stride, stride, self.size, name in self.twice)
+
     def scratch_bytes(self) -> int:
-        """Return room for a transposed panel, or for the gradient of a tile."""
-        widths = [op.dims()["N"] for op in self.plan.operations if "w" in op.arguments]
+        """Return room for a transposed panel, the gradient of a tile, or two sums a feature."""
+        kernels = {"linear": "N", "linear_backward": "N", "layer_norm_backward": "C"}
+        widths = [
+            op.dims()[kernels[op.kernel]] for op in self.plan.operations if op.kernel in kernels
+        ]
         return max(max(widths, default=0) + self.lanes, 64) * 2 * self.lanes * self.size
 
     def blocks(self) -> int:
         """Return so many blocks that the buffers of one stay in the second-level cache."""
-        return max(1, self.used // BLOCK_BYTES)
+        blocks = max(1, self.used // BLOCK_BYTES)
+        return min(blocks, self.spatial.groups) if self.spatial.used else blocks
+
+    def grain(self) -> int:
+        """Return the samples of a group where any stand across the lanes."""
+        return self.lanes if self.spatial.used else 1
 
     def write(self) -> None:
         """Add what is done early, forward and backward, and then the updates."""
@@ -89,40 +111,49 @@ class WideCompiler(Compiler):
             self._add_rows(op)
         self.gather_classes()
         updates: list[dict[str, Any]] = []
+        # Those of parameters that stay in their flat vector.
+        self.updates_behind: list[tuple[str, dict[str, Any]]] = []
         few = self.plan.losses is None and self.plan.batch_size <= FEW
         for at, op in enumerate(self.rest):
-            if op.kernel == "linear" and few:
+            self.spatial.bring(op)
+            if self.spatial.runs(op):
+                self.spatial.write(op)
+            elif op.kernel == "linear" and few:
                 self._add_plain_forward(op)
             elif op.kernel == "linear":
                 self._add_forward(op)
             elif op.phase == "loss":
                 given = op.arguments
-                outputs = self.rows(given.get("logits") or given["outputs"])
-                answers = self.rows(given.get("labels") or given["targets"])
-                assert outputs is not None
-                assert answers is not None
-                self.add_loss(op, outputs, answers, self.rows(given["grad"]))
+                judged: Buffer = given.get("logits") or given["outputs"]
+                self.add_loss(op, self.batch_rows(judged), self.rows(given["grad"]))
             elif op.kernel == "linear_backward":
                 following = self.rest[at + 1] if at + 1 < len(self.rest) else None
                 self._add_backward(op, self.rest[at - 1], following, updates)
+            elif op.kernel == "embedding":
+                self._add_look_up(op)
+            elif op.kernel == "embedding_backward":
+                self._add_look_up_backward(op)
             else:
                 self._add_rows(op)
         if self.plan.losses is not None:
             self.add_total()
         elif self.plan.outputs is not None:
+            self.spatial.turn(self.plan.outputs, wanted=False)
             outputs = self.rows(self.plan.outputs)
             self.program.add("copy_out", "rows", x=outputs, columns=self.plan.outputs.columns)
         for fields in updates:
             self.program.add("weight_gradient", "cells", **fields)
+        for kind, fields in self.updates_behind:
+            self.program.add(kind, "cells", **fields)
 
     def _add_rows(self, op: Operation) -> None:
         """Add an operation that a thread does for rows of its own."""
         given = op.arguments
         out: Buffer = given["out"]
         fields: dict[str, Any] = {"out": self.rows(out), "ones": out.memory in self.ones}
-        if len(out.shape) == 2:
-            fields["columns"] = out.columns
-        if op.kernel in ("gather", "gather_labels"):
+        if len(out.shape) > 1:
+            fields["columns"] = math.prod(out.sample)
+        if op.kernel.startswith("gather"):
             fields |= self.source_of(op)
         elif op.kernel in ("gaussian_noise", "dropout"):
             strength = given["stddev" if op.kernel == "gaussian_noise" else "rate"]
@@ -247,6 +278,43 @@ class WideCompiler(Compiler):
             self.program.keep(gradient)
             fields["gradient"] = gradient.ctypes.data
         return fields
+
+    def _add_look_up(self, op: Operation) -> None:
+        given = op.arguments
+        out: Buffer = given["out"]
+        self.program.add(
+            "embedding", "rows", x=self.rows(given["x"]), out=self.rows(out),
+            weights=self.address("parameters", given["w"].offset), positions=out.shape[1],
+            columns=math.prod(out.sample), ones=out.memory in self.ones,
+        )  # fmt: skip
+
+    def _add_look_up_backward(self, op: Operation) -> None:
+        given = op.arguments
+        grad: Buffer = given["grad"]
+        fields = {
+            "grad": self.rows(grad), "x": self.rows(given["x"]), "positions": grad.shape[1],
+            "columns": math.prod(grad.sample), "depth": given["dw"].shape[0],
+        }  # fmt: skip
+        self.updates_behind.append(
+            ("embedding_backward", {**fields, **self.flat_update_of(given["dw"])})
+        )
+
+    def flat_update_of(self, gradient: Buffer) -> dict[str, Any]:
+        """Return where the gradient of a parameter in its flat vector goes, and its update."""
+        rule = self._covering(gradient)
+        if rule is None:
+            return {"gradient": self.address("gradients", gradient.offset)}
+        memory = aligned_zeros(elements(gradient), self.plan.dtype)
+        self.program.keep(memory)
+        state = [
+            self.address(name, gradient.offset) if rule.arguments[name] is not None else 0
+            for name in UPDATE_STATE[rule.kernel]
+        ]
+        return {
+            "gradient": memory.ctypes.data,
+            "weights": self.address("parameters", gradient.offset),
+            **self.rule_fields(rule, state),
+        }
 
     def _covering(self, gradient: Buffer) -> Operation | None:
         """Return the update of the run of parameters that a gradient belongs to."""
