@@ -137,35 +137,76 @@ def unpack_panels(panels: Device, lanes: int, w: Device, b: Device | None) -> No
     )
 
 
+def _loss(kernel: str, outputs: Device, *arguments: Any) -> None:
+    """Start a kernel of one thread a sample."""
+    launch.each(kernel, outputs.dtype, outputs.shape[0], outputs, *arguments, *outputs.shape)
+
+
 @_row
 def softmax_cross_entropy(
     logits: Device,
     labels: Device | None,
     targets: Device | None,
+    weights: Device | None,
+    smoothing: float,
     losses: Device,
     grad: Device | None,
 ) -> None:
-    launch.each(
-        "softmax_cross_entropy", logits.dtype, logits.shape[0],
-        logits, labels, targets, losses, grad, *logits.shape,
-    )  # fmt: skip
+    smoothed = (1 - smoothing, smoothing / logits.shape[1])
+    _loss("softmax_cross_entropy", logits, labels, targets, weights, *smoothed, losses, grad)
 
 
 @_row
 def sigmoid_cross_entropy(
-    logits: Device, targets: Device, losses: Device, grad: Device | None
+    logits: Device,
+    targets: Device,
+    weights: Device | None,
+    smoothing: float,
+    losses: Device,
+    grad: Device | None,
 ) -> None:
-    launch.each(
-        "sigmoid_cross_entropy", logits.dtype, logits.shape[0],
-        logits, targets, losses, grad, *logits.shape,
-    )  # fmt: skip
+    smoothed = (1 - smoothing, smoothing / 2)
+    _loss("sigmoid_cross_entropy", logits, targets, weights, *smoothed, losses, grad)
 
 
 @_row
-def mse(outputs: Device, targets: Device, losses: Device, grad: Device | None) -> None:
-    launch.each(
-        "mse", outputs.dtype, outputs.shape[0], outputs, targets, losses, grad, *outputs.shape
-    )
+def mse(
+    outputs: Device, targets: Device, weights: Device | None, losses: Device, grad: Device | None
+) -> None:
+    _loss("mse", outputs, targets, weights, losses, grad)
+
+
+@_row
+def mae(
+    outputs: Device, targets: Device, weights: Device | None, losses: Device, grad: Device | None
+) -> None:
+    _loss("mae", outputs, targets, weights, losses, grad)
+
+
+@_row
+def huber(
+    outputs: Device,
+    targets: Device,
+    weights: Device | None,
+    delta: float,
+    losses: Device,
+    grad: Device | None,
+) -> None:
+    _loss("huber", outputs, targets, weights, delta, losses, grad)
+
+
+@_row
+def hinge(
+    outputs: Device,
+    labels: Device | None,
+    targets: Device | None,
+    weights: Device | None,
+    margin: float,
+    squared: bool,
+    losses: Device,
+    grad: Device | None,
+) -> None:
+    _loss("hinge", outputs, labels, targets, weights, margin, squared, losses, grad)
 
 
 @_row
@@ -580,3 +621,8 @@ def gather(source: Device, rows: Device, scale: float, out: Device) -> None:
 @_row
 def gather_labels(labels: Device, rows: Device, out: Device) -> None:
     launch.each("gather_labels", SINGLE, out.size, labels, rows, out, out.size)
+
+
+@_row
+def gather_weights(weights: Device, rows: Device, out: Device) -> None:
+    launch.each("gather_weights", out.dtype, out.size, weights, rows, out, out.size)

@@ -33,3 +33,9 @@ KERNEL(gather_labels, const int *labels, const int64 *rows, int *out, int64 batc
     EACH(i, batch)
         out[i] = labels[rows[i]];
 }
+
+KERNEL(gather_weights, const real *weights, const int64 *rows, real *out, int64 batch)
+{
+    EACH(i, batch)
+        out[i] = weights[rows[i]];
+}

@@ -2,7 +2,7 @@
 #include "team.h"
 
 enum { FIRST, STEP, UPDATE };
-enum { LOSS, CORRECT };
+enum { LOSS, CORRECT, WEIGHT };
 
 /* Takes the row numbers of the next batch, and counts on. One block. */
 KERNEL(begin_step, const int64 *order, int64 *counters, int64 *rows, int64 batch)
@@ -42,21 +42,22 @@ DEVICE double right_sides(const real *outputs, const real *targets, int64 column
     return (double)right / columns;
 }
 
-/* Adds a batch's losses and right answers to the totals; where `guard` is true and the sum of the
+/* Adds a batch's losses, right answers and weights to the totals; where `guard` is true and the sum of the
  * losses is not finite, sets `flag` instead, which is where `stopped` points to. One block.
  *
- * `classes` and `sides` hold the labels or the targets of the whole data set; one or both are
- * NULL.
+ * `classes` and `sides` hold the labels or the targets of the whole data set, `weights` those of
+ * the batch; each may be NULL.
  */
 KERNEL(add_totals,
     const real *losses, const real *outputs, const int *classes, const real *sides,
-    const int64 *rows, int64 batch, int64 columns, int guard, double *totals, int *flag)
+    const real *weights, const int64 *rows, int64 batch, int64 columns, int guard, double *totals, int *flag)
 {
     if (IS_STOPPED)
         return;
-    double loss = 0, correct = 0;
+    double loss = 0, correct = 0, weight = 0;
     TEAM_EACH(i, batch) {
         loss += losses[i];
+        weight += weights ? weights[i] : (real)1;
         if (classes)
             correct += is_class(outputs + i * columns, classes[rows[i]], columns);
         else if (sides)
@@ -64,6 +65,7 @@ KERNEL(add_totals,
     }
     loss = team_sum(loss);
     correct = team_sum(correct);
+    weight = team_sum(weight);
     if (threadIdx.x != 0)
         return;
     /* Neither NaN nor infinity gives zero. */
@@ -73,6 +75,7 @@ KERNEL(add_totals,
     }
     totals[LOSS] += loss;
     totals[CORRECT] += correct;
+    totals[WEIGHT] += weight;
 }
 
 /* Keeps a batch's outputs in the rows that belong to it. */

@@ -96,13 +96,15 @@ class DeviceExecutor:
         self.classes = self.sides = None
         if self.targets is not None:
             self.data["targets"] = self._copy(self.targets.array)
+            if self.targets.weights is not None:
+                self.data["weights"] = self._copy(self.targets.weights)
             if self.targets.classes is not None:
                 self.classes = self._copy(self.targets.classes)
             elif self.targets.sides:
                 self.sides = self.data["targets"]
         self.order = self.rows = self.kept = zeros(0, np.int64)
         self.counters, self.rate = zeros(3, np.int64), zeros(1, np.float64)
-        self.totals, self.flag = zeros(2, np.float64), zeros(1, np.int32)
+        self.totals, self.flag = zeros(3, np.float64), zeros(1, np.int32)
         self.settings: dict[str, Any] = {
             "scale": self.scale, "seed": self.seed, "step": self.counters[1:2],
             "update": self.counters[2:3], "learning_rate": self.rate,
@@ -136,7 +138,7 @@ class DeviceExecutor:
             self.order[start:stop].set(order[start:stop])
             self.counters.set(np.array([start, step - 1, update]))
             self.rate.set(np.array([learning_rate]))
-            self.totals.set(np.array([totals.loss, totals.correct]))
+            self.totals.set(np.array([totals.loss, totals.correct, totals.weight]))
             self.flag.set(np.zeros(1, np.int32))
             self._repeat(batch, (stop - start) // batch, keep)
             self._repeat((stop - start) % batch, 1, keep)
@@ -146,7 +148,7 @@ class DeviceExecutor:
             if outputs is not None:
                 outputs[start:stop] = self.launch.to_host(self.kept[start:stop])
         self.ahead = bool(self._after)
-        totals.loss, totals.correct = map(float, found)
+        totals.loss, totals.correct, totals.weight = map(float, found)
         whole = first + begun - stopped
         totals.samples += max(0, min(whole * batch, len(order)) - start)
         if stopped:
@@ -210,9 +212,7 @@ class DeviceExecutor:
         """Queue one step, every number that changes being read from the device."""
         views, real = self._bind(size), self.plan.dtype
         with self.launch.stoppable(self.flag):
-            self.launch.teams(
-                "begin_step", real, 1, self.order, self.counters, views["rows"], size
-            )
+            self.launch.teams("begin_step", real, 1, self.order, self.counters, views["rows"], size)
             for name, kept in self._running.items():
                 self.launch.each("keep", real, kept.size, views[name], kept, kept.size)
             for operation in self._before:
@@ -225,10 +225,11 @@ class DeviceExecutor:
                     columns,
                 )  # fmt: skip
             if self.plan.losses is not None and outputs is not None:
+                weights = self.plan.weights
                 self.launch.teams(
                     "add_totals", real, 1, views[self.plan.losses.name], outputs, self.classes,
-                    self.sides, views["rows"], size, outputs.shape[1], self.guard, self.totals,
-                    self.flag,
+                    self.sides, views[weights.name] if weights else None, views["rows"], size,
+                    outputs.shape[1], self.guard, self.totals, self.flag,
                 )  # fmt: skip
             for name, kept in self._running.items():
                 self.launch.each("put_back", real, kept.size, kept, views[name], kept.size)

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <ucontext.h>
 
 #include <functional>
@@ -62,6 +64,10 @@ static void leave()
 
 static inline void __syncthreads()
 {
+    if (!running) {
+        fprintf(stderr, "a kernel waits that was not known to\n");
+        abort();
+    }
     leave();
 }
 
@@ -116,6 +122,7 @@ static void run_together(bool backwards)
             done += threads[number].done;
         }
     }
+    running = nullptr;
 }
 
 static void run_grid(

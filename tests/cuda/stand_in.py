@@ -137,16 +137,27 @@ class Function:
         do(action, arrays)
 
 
+def threads_wait(code):
+    """Return the names of the functions and kernels whose threads wait for each other."""
+    parts = re.split(r"^(?:KERNEL\(|DEVICE \w+ )(\w+)", code, flags=re.MULTILINE)
+    bodies = dict(zip(parts[1::2], parts[2::2], strict=True))
+    found, before = {"__syncthreads"}, set()
+    while found != before:
+        before = set(found)
+        found |= {
+            name for name, text in bodies.items() if any(f"{called}(" in text for called in before)
+        }
+    return found
+
+
 class RawModule:
     """Compiles the text with g++."""
 
     def __init__(self, *, code, options):
         defines = [option for option in options if option.startswith("-D")]
-        parts = re.split(r"^KERNEL\((\w+),", code, flags=re.MULTILINE)
-        self.together = {
-            name: "__syncthreads" in text or "team_" in text
-            for name, text in zip(parts[1::2], parts[2::2], strict=True)
-        }
+        waiting = threads_wait(code)
+        names = re.findall(r"^KERNEL\((\w+),", code, flags=re.MULTILINE)
+        self.together = {name: name in waiting for name in names}
         with tempfile.TemporaryDirectory() as folder:
             text = Path(folder, "kernels.cpp")
             entries = "".join(f"ENTRY({name})\n" for name in self.together)
