@@ -14,6 +14,7 @@ if find_spec("mlcore.kernels") is None:
 if TYPE_CHECKING:
     from mlcore import (
         callbacks,
+        constraints,
         data,
         initializers,
         kernels,
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
         losses,
         metrics,
         optimizers,
+        regularizers,
         schedules,
     )
     from mlcore.checkpoint import load
+    from mlcore.constraints import MaxNorm
     from mlcore.data.dataset import Dataset
     from mlcore.executor import NonFiniteLossError
     from mlcore.history import History
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from mlcore.kernels.threads import get_num_threads, set_num_threads
     from mlcore.layers import Activation, Dense, Dropout, GaussianNoise
     from mlcore.model import Sequential
-    from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+    from mlcore.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from mlcore.regularizers import L1, L1L2, L2, Norm
     from mlcore.version import __version__
 else:
     from mlcore.lazy import attach
@@ -40,6 +44,7 @@ else:
         __name__,
         names={
             "checkpoint": ["load"],
+            "constraints": ["MaxNorm"],
             "data.dataset": ["Dataset"],
             "executor": ["NonFiniteLossError"],
             "history": ["History"],
@@ -47,11 +52,13 @@ else:
             "kernels.threads": ["get_num_threads", "set_num_threads"],
             "layers": ["Activation", "Dense", "Dropout", "GaussianNoise"],
             "model": ["Sequential"],
-            "optimizers": ["SGD", "Adam", "AdamW", "RMSprop"],
+            "optimizers": ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"],
+            "regularizers": ["L1", "L1L2", "L2", "Norm"],
             "version": ["__version__"],
         },
         modules=[
             "callbacks",
+            "constraints",
             "data",
             "initializers",
             "kernels",
@@ -59,13 +66,18 @@ else:
             "losses",
             "metrics",
             "optimizers",
+            "regularizers",
             "schedules",
         ],
     )
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Dataset",
@@ -74,11 +86,14 @@ __all__ = [
     "GaussianNoise",
     "History",
     "InputError",
+    "MaxNorm",
     "NonFiniteLossError",
+    "Norm",
     "RMSprop",
     "Sequential",
     "__version__",
     "callbacks",
+    "constraints",
     "data",
     "get_num_threads",
     "initializers",
@@ -88,6 +103,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
     "set_num_threads",
 ]

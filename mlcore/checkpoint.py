@@ -3,8 +3,8 @@
 mlcore's format, version 1::
 
     /                        attributes: format, format_version, mlcore_version, and `model`,
-                             JSON of layers, dtype, seed, features, loss, optimizer, training
-                             settings and progress
+                             JSON of layers, dtype, seed, features, loss, optimizer, regularizer,
+                             training settings and progress
     /parameters/dense_1/weight, /parameters/dense_1/bias, ...
     /optimizer/velocity, ...  flat, in the order of `Sequential.parameters`
     /history/val_accuracy, ...  a number an epoch, NaN where not measured
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlcore
-from mlcore import losses, optimizers
+from mlcore import losses, optimizers, regularizers
 from mlcore.data.files import atomic_hdf5, require_file
 from mlcore.history import History
 from mlcore.kernels.errors import InputError, unknown
@@ -170,6 +170,7 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "features": model.features,
         "loss": model.loss.kind if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
+        "regularizer": model.regularizer.config() if model.regularizer else None,
         "training": model.training.config() if model.training else None,
         "progress": model.progress.config(),
     }
@@ -203,6 +204,7 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         )
         features, progress = described["features"], Progress.from_config(described["progress"])
         loss, optimizer = described["loss"], described["optimizer"]
+        model.regularizer = regularizers.get(described.get("regularizer"))
     _check_shapes(file, path, model, features)
     model.build(features)
     for (layer, name), place in model.places.items():

@@ -13,25 +13,29 @@ cdef extern from "engine.h":
         int64_t step, update
         double learning_rate
         double powers[2]
+        Py_ssize_t number
         int turn
 
     ctypedef enum OperationKind:
         GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD
         SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT
         PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL
+        BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM
         NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT
         NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
 
     ctypedef enum Sharing:
-        BY_ROWS, BY_PANELS, BY_CELLS
+        BY_ROWS, BY_PANELS, BY_CELLS, BY_BLOCKS
 
     ctypedef enum UpdateKind:
         NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP
+        ADAGRAD
+        WRITE_GRADIENT
 
     ctypedef struct Operation:
         OperationKind kind
         Sharing sharing
-        int single, barrier, together
+        int single, barrier, together, updates
         Py_ssize_t columns, depth
         Rows x, out, grad, stored, pre, targets
         const void *source

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.constraints import MaxNorm
 from mlcore.initializers import Initializer
 from mlcore.kernels.errors import InputError, is_number
+from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from mlcore.plan import Buffer, Lowering
@@ -26,6 +28,7 @@ class ParameterSpec:
     """A parameter that a layer asks the model for.
 
     `decays` says whether it is a weight in the sense of weight decay; biases are not.
+    `regularizer` is its penalty, `constraint` what it is brought back to after every update.
     """
 
     name: str
@@ -34,6 +37,8 @@ class ParameterSpec:
     fan_in: int
     fan_out: int
     decays: bool = True
+    regularizer: Regularizer | None = None
+    constraint: MaxNorm | None = None
 
     @property
     def size(self) -> int:
