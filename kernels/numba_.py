@@ -628,20 +628,20 @@ def clip(gradients: Real, sums: Sums | None, limit: float) -> None:
 
 
 @_compiled
-def max_norm(w: Real, limit: float) -> None:
-    """Scale each column of w (K, N) whose norm is above `limit` down to it."""
-    real = w.dtype.type
+def max_norm(weights: Real, limit: float) -> None:
+    """Scale each column of `weights` (K, N) whose norm is above `limit` down to it."""
+    real = weights.dtype.type
     most = real(limit)
-    scales = np.zeros(w.shape[1], w.dtype)
-    for k in range(w.shape[0]):
-        for n in range(w.shape[1]):
-            scales[n] += w[k, n] * w[k, n]
-    for n in range(w.shape[1]):
+    scales = np.zeros(weights.shape[1], weights.dtype)
+    for k in range(weights.shape[0]):
+        for n in range(weights.shape[1]):
+            scales[n] += weights[k, n] * weights[k, n]
+    for n in range(weights.shape[1]):
         norm = math.sqrt(scales[n])
         scales[n] = most / norm if norm > most else real(1)
-    for k in range(w.shape[0]):
-        for n in range(w.shape[1]):
-            w[k, n] *= scales[n]
+    for k in range(weights.shape[0]):
+        for n in range(weights.shape[1]):
+            weights[k, n] *= scales[n]
 
 
 @_compiled

@@ -449,14 +449,14 @@ def clip(gradients: Real, sums: Sums | None, limit: float) -> None:
         gradients *= np.minimum(1, limit / (np.sqrt(sums[:, 1].sum()) + 1e-6))
 
 
-def max_norm(w: Real, limit: float) -> None:
-    """Scale each column of w (K, N) whose norm is above `limit` down to it.
+def max_norm(weights: Real, limit: float) -> None:
+    """Scale each column of `weights` (K, N) whose norm is above `limit` down to it.
 
     Srebro and Shraibman 2005; as ``keras.constraints.MaxNorm``, but columns below the limit keep
     their bits.
     """
-    norms = np.sqrt((w * w).sum(axis=0))
-    w *= np.where(norms > limit, limit / norms, 1).astype(w.dtype)
+    norms = np.sqrt((weights * weights).sum(axis=0))
+    weights *= np.where(norms > limit, limit / norms, 1).astype(weights.dtype)
 
 
 def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:

@@ -740,8 +740,8 @@ ROWS: tuple[Row, ...] = (
     Row(
         "max_norm",
         "update",
-        "each column of w *= limit / sqrt(sum(w*w, 0)) where that root is above limit",
-        {"w": inout("K", "N"), "limit": None},
+        "each column w of the weights *= limit / sqrt(sum(w*w)) where that root is above limit",
+        {"weights": inout("K", "N"), "limit": None},
         cases=({"limit": 0.5}, {"limit": 3.0}),
         sizes=sizes("K N", (0, 3), (1, 1), (5, 7), (33, 19), (9, 130)),
         bench=sizes("K N", (784, 512)),

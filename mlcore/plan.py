@@ -543,7 +543,7 @@ def _lower_constraints(lowering: Lowering) -> None:
                 (place.spec.size // columns, columns), lowering.plan.dtype, place.start,
             )  # fmt: skip
             lowering.unfuse(f"max_norm of {layer}.{name}")
-            lowering.add("max_norm", layer, "update", w=weights, limit=limit.max_value)
+            lowering.add("max_norm", layer, "update", weights=weights, limit=limit.max_value)
 
 
 def _lower_backward(backwards: list[tuple[Layer, Backward | None]], grad: Buffer) -> None:

@@ -128,9 +128,9 @@ def clip(real[::1] gradients, const double[:, ::1] sums, double limit):
         limit_gradients(&gradients[0], gradients.shape[0], given, blocks, limit)
 
 
-def max_norm(real[:, ::1] w, double limit):
+def max_norm(real[:, ::1] weights, double limit):
     with nogil:
-        limit_columns(&w[0, 0], w.shape[0], w.shape[1], limit, 0, 1)
+        limit_columns(&weights[0, 0], weights.shape[0], weights.shape[1], limit, 0, 1)
 
 
 cdef void run_flat(

@@ -34,7 +34,9 @@ UPDATE_STATE = {
 # Operations over runs of flat vectors, beside the updates themselves, and the fields of their
 # vectors by the names of the arguments.
 FLAT = ("block_sums", "penalty", "penalty_gradient", "accumulate", "clip", "max_norm")
-FLAT_VECTORS = {"x": "source", "w": "weights", "parameters": "weights", "gradients": "gradient"}
+FLAT_VECTORS = {
+    "x": "source", "weights": "weights", "parameters": "weights", "gradients": "gradient",
+}  # fmt: skip
 
 
 class Compiler:
@@ -233,7 +235,7 @@ class Compiler:
         elif kind == "clip":
             fields["parameter"] = given["limit"]
         elif kind == "max_norm":
-            depth, columns = given["w"].shape
+            depth, columns = given["weights"].shape
             fields |= {"depth": depth, "columns": columns, "parameter": given["limit"]}
         self.program.add(kind, "blocks", **fields)
 
