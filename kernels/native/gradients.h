@@ -12,7 +12,7 @@
 /* As many floats as there are doubles in a vector. */
 DEFINE_VECTOR_OF(v_float_half, float, VECTOR_BYTES / 2);
 
-enum { FLAT_BLOCK = 4096 };
+enum { FLAT_BLOCK = 4096, STRIP_VECTORS = 8 };
 
 /* The sum of the squares of a vector whose blocks have these sums. */
 static inline double sum_of_squares(const double *sums, ptrdiff_t blocks)
@@ -64,17 +64,25 @@ INLINE v_double NAME(widened)(const real *x)
 /* sums[0] = sum(|x|), sums[1] = sum(x*x). */
 static inline void NAME(block_sum)(const real *x, ptrdiff_t size, double *sums)
 {
-    v_double magnitudes = {0}, squares = {0}, rest = {0};
+    /* Several sums at a time, because each addition waits for the one before it. */
+    v_double magnitudes[4] = {{0}}, squares[4] = {{0}};
     ptrdiff_t i = 0;
-    for (; i + DOUBLES <= size; i += DOUBLES) {
-        const v_double wide = NAME(widened)(x + i);
-        magnitudes += magnitude_double(wide);
-        squares += wide * wide;
+    for (; i + 4 * DOUBLES <= size; i += 4 * DOUBLES)
+        for (int j = 0; j < 4; j++) {
+            const v_double wide = NAME(widened)(x + i + j * DOUBLES);
+            magnitudes[j] += magnitude_double(wide);
+            squares[j] += wide * wide;
+        }
+    for (int j = 0; i < size; j++, i += DOUBLES) {
+        v_double rest = {0};
+        for (ptrdiff_t lane = 0; lane < DOUBLES && i + lane < size; lane++)
+            rest[lane] = x[i + lane];
+        magnitudes[j] += magnitude_double(rest);
+        squares[j] += rest * rest;
     }
-    for (ptrdiff_t j = i; j < size; j++)
-        rest[j - i] = x[j];
-    sums[0] = sum_of_lanes_double(magnitudes + magnitude_double(rest))[0];
-    sums[1] = sum_of_lanes_double(squares + rest * rest)[0];
+    sums[0] = sum_of_lanes_double(
+        (magnitudes[0] + magnitudes[1]) + (magnitudes[2] + magnitudes[3]))[0];
+    sums[1] = sum_of_lanes_double((squares[0] + squares[1]) + (squares[2] + squares[3]))[0];
 }
 
 /* gradients += l1 * sign(parameters) + scale * parameters. */
@@ -125,19 +133,25 @@ static inline void NAME(cut_off)(real *gradients, ptrdiff_t size, real limit)
     }
 }
 
-/* A vector of columns of w, or what is `left` of them. */
+/* Some columns of w, at most STRIP_VECTORS vectors: columns alone would lie far apart. */
 static inline void NAME(limit_columns)(
-    real *w, ptrdiff_t depth, ptrdiff_t columns, ptrdiff_t left, real limit)
+    real *w, ptrdiff_t depth, ptrdiff_t stride, ptrdiff_t columns, real limit)
 {
-    vec squares = {0};
-    for (ptrdiff_t k = 0; k < depth; k++) {
-        const vec row = NAME(load)(w + k * columns, left);
-        squares += row * row;
-    }
-    const vec norm = NAME(sqrt)(squares), one = NAME(fill)(1);
-    const vec scale = NAME(select)(norm > limit, limit / norm, one);
+    vec scales[STRIP_VECTORS] = {{0}};
     for (ptrdiff_t k = 0; k < depth; k++)
-        NAME(store)(w + k * columns, left, scale * NAME(load)(w + k * columns, left));
+        for (ptrdiff_t n = 0; n < columns; n += LANES) {
+            const vec row = NAME(load)(w + k * stride + n, columns - n);
+            scales[n / LANES] += row * row;
+        }
+    for (ptrdiff_t n = 0; n < columns; n += LANES) {
+        const vec norm = NAME(sqrt)(scales[n / LANES]);
+        scales[n / LANES] = NAME(select)(norm > limit, limit / norm, NAME(fill)(1));
+    }
+    for (ptrdiff_t k = 0; k < depth; k++)
+        for (ptrdiff_t n = 0; n < columns; n += LANES) {
+            real *at = w + k * stride + n;
+            NAME(store)(at, columns - n, scales[n / LANES] * NAME(load)(at, columns - n));
+        }
 }
 
 #endif

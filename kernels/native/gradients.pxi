@@ -2,6 +2,7 @@
 
 cdef extern from "gradients.h":
     enum: FLAT_BLOCK
+    enum: STRIP_VECTORS
     double penalty_of(
         const double *sums, Py_ssize_t blocks, double l1, double l2, double norm) noexcept nogil
     double penalty_scale(
@@ -26,10 +27,10 @@ cdef extern from "gradients.h":
     void cut_off_float(float *gradients, Py_ssize_t size, float limit) noexcept nogil
     void cut_off_double(double *gradients, Py_ssize_t size, double limit) noexcept nogil
     void limit_columns_float(
-        float *w, Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t left, float limit
+        float *w, Py_ssize_t depth, Py_ssize_t stride, Py_ssize_t columns, float limit
     ) noexcept nogil
     void limit_columns_double(
-        double *w, Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t left, double limit
+        double *w, Py_ssize_t depth, Py_ssize_t stride, Py_ssize_t columns, double limit
     ) noexcept nogil
 
 
@@ -85,16 +86,16 @@ cdef inline void limit_gradients(
 cdef void limit_columns(
     real *w, Py_ssize_t depth, Py_ssize_t columns, double limit, Py_ssize_t part, Py_ssize_t parts
 ) noexcept nogil:
-    """Shorten the long columns of w (depth, columns); parts have whole vectors of columns."""
-    cdef Py_ssize_t lanes = lanes_of(w), unit
-    cdef Py_ssize_t units = (columns + lanes - 1) // lanes
-    for unit in range(units * part // parts, units * (part + 1) // parts):
+    """Shorten the long columns of w (depth, columns); parts have whole strips of them."""
+    cdef Py_ssize_t strip = STRIP_VECTORS * lanes_of(w), number, first
+    cdef Py_ssize_t strips = (columns + strip - 1) // strip
+    for number in range(strips * part // parts, strips * (part + 1) // parts):
+        first = number * strip
         if real is float:
             limit_columns_float(
-                w + unit * lanes, depth, columns, columns - unit * lanes, <float> limit)
+                w + first, depth, columns, min(strip, columns - first), <float> limit)
         else:
-            limit_columns_double(
-                w + unit * lanes, depth, columns, columns - unit * lanes, limit)
+            limit_columns_double(w + first, depth, columns, min(strip, columns - first), limit)
 
 
 def block_sums(const real[::1] x, double[:, ::1] sums):
