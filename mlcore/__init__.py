@@ -14,6 +14,7 @@ if find_spec("mlcore.kernels") is None:
 if TYPE_CHECKING:
     from mlcore import (
         callbacks,
+        constraints,
         data,
         initializers,
         kernels,
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
         losses,
         metrics,
         optimizers,
+        regularizers,
         schedules,
     )
     from mlcore.checkpoint import load
+    from mlcore.constraints import MaxNorm
     from mlcore.data.dataset import Dataset
     from mlcore.executor import NonFiniteLossError
     from mlcore.history import History
@@ -47,7 +50,8 @@ if TYPE_CHECKING:
         Standardize,
     )
     from mlcore.model import Sequential
-    from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+    from mlcore.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from mlcore.regularizers import L1, L1L2, L2, Norm
     from mlcore.version import __version__
 else:
     from mlcore.lazy import attach
@@ -56,6 +60,7 @@ else:
         __name__,
         names={
             "checkpoint": ["load"],
+            "constraints": ["MaxNorm"],
             "data.dataset": ["Dataset"],
             "executor": ["NonFiniteLossError"],
             "history": ["History"],
@@ -79,11 +84,13 @@ else:
                 "Standardize",
             ],
             "model": ["Sequential"],
-            "optimizers": ["SGD", "Adam", "AdamW", "RMSprop"],
+            "optimizers": ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"],
+            "regularizers": ["L1", "L1L2", "L2", "Norm"],
             "version": ["__version__"],
         },
         modules=[
             "callbacks",
+            "constraints",
             "data",
             "initializers",
             "kernels",
@@ -91,13 +98,18 @@ else:
             "losses",
             "metrics",
             "optimizers",
+            "regularizers",
             "schedules",
         ],
     )
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
     "AdamW",
     "AvgPool",
@@ -114,14 +126,17 @@ __all__ = [
     "History",
     "InputError",
     "LayerNorm",
+    "MaxNorm",
     "MaxPool",
     "NonFiniteLossError",
+    "Norm",
     "RMSprop",
     "Reshape",
     "Sequential",
     "Standardize",
     "__version__",
     "callbacks",
+    "constraints",
     "data",
     "get_num_threads",
     "initializers",
@@ -131,6 +146,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
     "set_num_threads",
 ]

@@ -65,10 +65,12 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
      "but the last. [0.05]"),
     ("--loss", "NAME", "softmax_cross_entropy, sigmoid_cross_entropy, mse, mae, huber:1, hinge:1, "
      "squared_hinge:1 or perceptron. [by the targets]"),
-    ("--optimizer", "NAME", "sgd, adam, adamw or rmsprop. [sgd]"),
+    ("--optimizer", "NAME", "sgd, adam, adamw, rmsprop or adagrad. [sgd]"),
     ("--learning-rate", "NUMBER", "Base of the schedule. [0.1 for sgd, else the optimizer's own]"),
     ("--momentum", "NUMBER", "Of sgd and rmsprop. [0]"),
-    ("--weight-decay", "NUMBER", "L2 penalty, decoupled in adamw. [0; 0.01 for adamw]"),
+    ("--weight-decay", "NUMBER", "Added to the gradient, decoupled in adamw. [0; 0.01 for adamw]"),
+    ("--global-clipnorm", "NUMBER", "Largest norm of the gradient. [none]"),
+    ("--l2", "NUMBER", "Strength of the L2 penalty, which is part of the loss. [0]"),
     ("--schedule", "NAME", "constant, step:0.5,0.78, exponential:0.95 or "
      "cosine:warmup=0.1,cycles=2. [step:0.5,0.78]"),
     ("--batch-size", "INT", "Samples a step. [50]"),

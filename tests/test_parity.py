@@ -269,7 +269,7 @@ class TestTheDoor:
         with pytest.raises(InputError, match=rf"labels\[1\] is {bad}; it must be in 0..2"):
             backend.call(
                 "softmax_cross_entropy", logits=np.zeros((2, 3)), labels=np.array([0, bad]),
-                losses=np.empty(2),
+                smoothing=0.0, losses=np.empty(2),
             )  # fmt: skip
 
     @pytest.mark.parametrize("bad", [-1, 5])
