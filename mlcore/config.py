@@ -158,13 +158,14 @@ class RunConfig:
         nothing is left to a default but `threads`.
         """
         used = self.make_optimizer().config()
+        settled: dict[str, Any] = {name: used.get(name) for name in OPTIMIZER_SETTINGS}
         named = self.data in CATALOG
         return replace(
             self,
             data=self.data if named else str(Path(self.data).expanduser().resolve()),
             backend=backend,
             loss=self.loss or loss,
-            **{name: used.get(name) for name in OPTIMIZER_SETTINGS},
+            **settled,
         )
 
     def changed(self, **settings: Any) -> RunConfig:
