@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -319,6 +320,13 @@ def test_settings_survive_a_file():
         settings = pickle.loads(pickle.dumps(layer.config()))
         assert repr(from_config(layer.kind, settings)) == repr(layer)
         assert LAYERS[layer.kind] is type(layer)
+
+
+def test_every_layer_is_documented():
+    page = (Path(__file__).parents[1] / "docs" / "layers.md").read_text(encoding="utf-8")
+    for layer in LAYERS.values():
+        assert f"| `{layer.__name__}(" in page
+        assert layer is getattr(mlcore, layer.__name__)
 
 
 def test_weights_for_other_images_are_refused(tmp_path):
