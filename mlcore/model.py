@@ -338,7 +338,9 @@ class Sequential:
         size = self.parameters.nbytes / 1024
         lines.append(("total", "", "", f"{count:,}"))
         body = table(("layer", "settings", "output", "parameters"), lines, right=(3,))
-        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}"
+        still = sum(place.spec.size for place in self.places.values() if not place.trainable)
+        kept = f", {still:,} parameters that no update touches" if still else ""
+        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}{kept}"
 
     def fit(
         self,
@@ -433,8 +435,9 @@ class Sequential:
         inputs, raw = self._inputs_and_targets(x, y)
         inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
         with self._built_for(inputs):
-            for layer in self.layers[1:]:
-                if isinstance(layer, Standardize):
+            first = next((layer for layer in self.layers if not layer.reshapes), None)
+            for layer in self.layers:
+                if isinstance(layer, Standardize) and layer is not first:
                     layer.require_fitted()
             chosen_loss.absorbs(self.layers)
             targets = self._targets(chosen_loss, raw)
@@ -445,7 +448,6 @@ class Sequential:
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
-        first = self.layers[0]
         if isinstance(first, Standardize) and not first.fitted:
             first.adapt_rows(inputs)
         return trainer.run()
@@ -566,7 +568,17 @@ class Sequential:
     ) -> NDArray[np.int64]:
         """Return the class of each sample, (n,): the largest output, or 1 where a single
         probability is above one half.
+
+        Raises
+        ------
+        InputError
+            Where a sample does not become a row of outputs.
         """
+        if len(self.output_shape) != 1:
+            raise InputError(
+                "classes are told by rows of outputs, and the model gives "
+                f"{samples(self.output_shape)}"
+            )
         if self.outputs > 1 or self._link() == "softmax":
             classes: NDArray[np.int64] = self.predict(x, batch_size=batch_size).argmax(axis=1)
             return classes

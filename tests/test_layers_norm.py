@@ -175,6 +175,12 @@ class TestStandardize:
         np.testing.assert_allclose(layer.mean, x.mean(axis=(0, 1, 2)) / 255, rtol=1e-12)
         np.testing.assert_allclose(layer.variance, x.var(axis=(0, 1, 2)) / 255**2, rtol=1e-12)
 
+    def test_behind_flatten_each_pixel(self, backend):
+        rng = np.random.default_rng(1)
+        x, y = rng.standard_normal((20, 3, 2)), rng.integers(0, 2, 20)
+        layer = fit(net(Flatten(), Standardize(), backend=backend), x, y).layers[1]
+        np.testing.assert_allclose(layer.mean, x.mean(axis=0).reshape(-1), rtol=1e-12)
+
     def test_float32_data_far_from_zero(self):
         x = (1e4 + np.random.default_rng(1).standard_normal((5000, 1))).astype(np.float32)
         layer = Standardize().adapt(x)
