@@ -3,8 +3,8 @@
 mlcore's format, version 1::
 
     /                        attributes: format, format_version, mlcore_version, and `model`,
-                             JSON of layers, dtype, seed, input shape, loss, optimizer, regularizer,
-                             training settings and progress
+                             JSON of layers, dtype, seed, features (a number, or the shape of a
+                             sample), loss, optimizer, regularizer, training settings and progress
     /parameters/dense_1/weight, /parameters/dense_1/bias, ...
     /optimizer/velocity, ...  flat, in the order of `Sequential.parameters`
     /history/val_accuracy, ...  a number an epoch, NaN where not measured
@@ -167,8 +167,8 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "layers": [{"kind": layer.kind, **layer.config()} for layer in model.layers],
         "dtype": model.dtype.name,
         "seed": model.seed,
-        "features": model.features,
-        "input_shape": model.input_shape,
+        # Rows have a number of features, as in files of before there were images.
+        "features": model.features if len(model.input_shape) == 1 else model.input_shape,
         "loss": model.loss.config() if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
         "regularizer": model.regularizer.config() if model.regularizer else None,
@@ -203,8 +203,8 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         model = Sequential(
             layers, seed=described["seed"], dtype=described["dtype"], backend=backend
         )
-        # Files of before there were images say how many features a row has.
-        shape = tuple(described.get("input_shape", [described["features"]]))
+        features = described["features"]
+        shape = tuple(features) if isinstance(features, list) else (features,)
         progress = Progress.from_config(described["progress"])
         loss, optimizer = described["loss"], described["optimizer"]
         model.regularizer = regularizers.get(described.get("regularizer"))

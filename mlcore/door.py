@@ -130,9 +130,9 @@ def as_inputs(
         )
     if len(values) == 0:
         raise InputError(f"{where} is empty: there are no samples")
+    sample = _sample_shape(values.shape[1:], image, shape, axes, where)
     if values.size == 0:
         raise InputError(f"{where} has no features: its shape is {values.shape}")
-    sample = _sample_shape(values.shape[1:], image, shape, axes, where)
     taken = values.dtype in (np.uint8, np.float32, np.float64)
     _check_finite(values, where, dtype)
     if limit is not None:

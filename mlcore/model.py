@@ -356,7 +356,9 @@ class Sequential:
         size = self.parameters.nbytes / 1024
         lines.append(("total", "", "", f"{count:,}"))
         body = table(("layer", "settings", "output", "parameters"), lines, right=(3,))
-        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}"
+        still = sum(place.spec.size for place in self.places.values() if not place.trainable)
+        kept = f", {still:,} parameters that no update touches" if still else ""
+        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}{kept}"
 
     def fit(
         self,
@@ -467,8 +469,9 @@ class Sequential:
         given, held = self._hold_out(given, validation_data, validation_split)
         inputs = given.inputs
         with self._built_for(inputs):
-            for layer in self.layers[1:]:
-                if isinstance(layer, Standardize):
+            first = next((layer for layer in self.layers if not layer.reshapes), None)
+            for layer in self.layers:
+                if isinstance(layer, Standardize) and layer is not first:
                     layer.require_fitted()
             chosen_loss.absorbs(self.layers)
             targets = self._targets(chosen_loss, given, class_weight)
@@ -479,7 +482,6 @@ class Sequential:
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
-        first = self.layers[0]
         if isinstance(first, Standardize) and not first.fitted:
             first.adapt_rows(inputs)
         return trainer.run()
@@ -551,7 +553,7 @@ class Sequential:
             return None
         if self._limit is not None:
             return None
-        x = x.reshape(len(x), -1)
+        x = x.reshape(len(x), self.features)
         functions = [layer.activation for layer in self.layers]
         key = (len(x), self.backend.name, *functions)
         executor = self._predictors.get(key)
@@ -602,7 +604,18 @@ class Sequential:
         """Return the class of each sample, (n,): the largest output, or 1 where a single
         probability is above one half, or, with a hinge or perceptron loss, a single output above
         zero.
+
+        Raises
+        ------
+        InputError
+            Where a sample does not become a row of outputs.
         """
+        self._require_built()
+        if len(self.output_shape) != 1:
+            raise InputError(
+                "classes are told by rows of outputs, and the model gives "
+                f"{samples(self.output_shape)}"
+            )
         if self.outputs == 1 and self.loss is not None and self.loss.by_sign:
             return (self.predict(x, batch_size=batch_size)[:, 0] > 0).astype(np.int64)
         if self.outputs > 1 or self._link() == "softmax":

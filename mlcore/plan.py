@@ -208,7 +208,8 @@ class Plan:
     def bind(self, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int) -> Views:
         """Return the views of all buffers by name, with `batch` rows in those of the arena."""
         views: Views = {}
-        for buffer in self.buffers():
+        # No kernel need know the outputs in the shape of rows.
+        for buffer in [*self.buffers(), *([] if self.outputs is None else [self.outputs])]:
             if buffer.place in ("arena", "scratch"):
                 whole = buffer.place == "scratch"
                 shape = buffer.shape if whole else (batch, *buffer.shape[1:])

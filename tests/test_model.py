@@ -719,7 +719,7 @@ def put(array, place, value):
 BAD_INPUTS = {
     "1-D x": (X[:, 0], r"x has shape \(30,\).*\(samples, features\).*x.reshape\(-1, 1\)"),
     "0-D x": (3.0, r"x has shape \(\)"),
-    "3-D x": (X[:, :, None], r"x has shape \(30, 4, 1\).*x.reshape\(len\(x\), -1\)"),
+    "3-D x": (X[:, :, None], r"samples of shape \(4, 1\)"),
     "empty x": (X[:0], "x is empty"),
     "no features": (X[:, :0], "x has no features"),
     "NaN": (NAN_X, r"x has nan at \[3, 2\].*finite"),

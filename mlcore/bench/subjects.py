@@ -53,7 +53,7 @@ class Subject:
     def flops(self, arguments: Arguments) -> float:
         """Return the floating-point operations of a call, as the table counts them."""
         given = {name for name in self.row.arrays if arguments[name] is not None}
-        return self.row.flops(self.dims, given)
+        return self.row.flops(self.row.complete(self.dims, self.case), given)
 
     def bytes_moved(self, arguments: Arguments) -> int:
         """Return the bytes of one pass over the arrays: what is updated counts twice.
