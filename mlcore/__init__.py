@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlcore import (
         callbacks,
         data,
+        gradcheck,
         initializers,
         kernels,
         layers,
@@ -53,6 +54,7 @@ else:
         modules=[
             "callbacks",
             "data",
+            "gradcheck",
             "initializers",
             "kernels",
             "layers",
@@ -81,6 +83,7 @@ __all__ = [
     "callbacks",
     "data",
     "get_num_threads",
+    "gradcheck",
     "initializers",
     "kernels",
     "layers",
