@@ -154,7 +154,8 @@ def _arrays(
 
 def check_subject(subject: Subject, limits: Limits, seed: int) -> Report:
     """Check anything that is a `Subject`."""
-    rng = np.random.default_rng(seed)
+    # A stream of its own: the caller's numbers may come from the same seed.
+    rng = np.random.default_rng([seed, *b"gradcheck"])
     outside = subject.frozen.look()
     try:
         with np.errstate(all="ignore"):
@@ -270,7 +271,9 @@ class _Check:
             f"{how} in float64, and a ladder of steps from 0.1 to 6e-9 where they left a doubt "
             f"({projection.evaluations:,} evaluations)"
         )
-        silent = [name for name in self.subject.values if name not in passes.first]
+        # The gradient of a loss with respect to the data is of no use to most people.
+        data = self.subject.batched if passes.upstream is None else []
+        silent = [n for n in self.subject.values if n not in passes.first and n not in data]
         if silent:
             report.notes.append(f"backward returns no gradient of {listed(silent)}: not checked.")
         if self.subject.frozen.random:

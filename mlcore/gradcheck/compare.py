@@ -183,7 +183,7 @@ class _Judge:
             + self.limits.atol
         )
         off = abs(given - slope.value)
-        if off <= allowed + 20 * slope.error:
+        if np.isfinite(given) and off <= allowed + 20 * slope.error:
             if slope.error > 1e-2 * max(abs(slope.value), abs(given), 1e-8 * self.projection.size):
                 result.left_out[place] = "too noisy"
             else:

@@ -23,7 +23,8 @@ def extreme_logits(passes: Passes, rng: np.random.Generator) -> Iterator[Finding
     subject = passes.subject
     outputs = _Outputs(subject)
     for name, value in subject.values.items():
-        if value.ndim < 1 or value.shape[-1] < 2 or value.size < 2:
+        logits = name in subject.batched or not subject.batched
+        if not logits or value.ndim < 1 or value.shape[-1] < 2:
             continue
         rows = value.reshape(-1, value.shape[-1])
         row = np.zeros_like(rows)

@@ -175,16 +175,19 @@ def gradients_by_name(result: Any, arrays: Inputs, title: str) -> Arrays:
     if not isinstance(result, (tuple, list)) or _is_numbers(result):
         result = (result,)
     learnt = [name for name in arrays.params if name in arrays.values]
-    for names in (known, arrays.names, learnt, arrays.inputs):
-        if len(names) == len(result):
-            break
-    else:
-        names = known
-        if len(result) > len(names):
-            raise InputError(
-                f"{title} returns {len(result)} gradients for ({', '.join(known)}): return one "
-                "for each in this order, or a dict by name"
-            )
+    orders = [known, arrays.names, arrays.inputs, learnt]
+    fitting = [names for names in orders if len(names) == len(result)] or [known]
+    if len(result) > len(fitting[0]):
+        raise InputError(
+            f"{title} returns {len(result)} gradients for ({', '.join(known)}): return one "
+            "for each in this order, or a dict by name"
+        )
+
+    def fits(names: list[str]) -> bool:
+        pairs = zip(names, result, strict=False)
+        return all(n in arrays.values and np.shape(g) == arrays.values[n].shape for n, g in pairs)
+
+    names = next((names for names in fitting if fits(names)), fitting[0])
     return {
         name: _gradient(value, name, title)
         for name, value in zip(names, result, strict=False)

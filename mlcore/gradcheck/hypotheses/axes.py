@@ -49,7 +49,7 @@ def untransposed_factor(context: Context, tensor: Comparison) -> Iterator[Predic
     d = tensor.numeric
     if d.ndim != 2 or tensor.analytic.shape != d.shape or not np.isfinite(d).all():
         return
-    for name, matrix in context.arrays():
+    for name, matrix in [*context.arrays(), ("grad", context.upstream)]:
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or name == tensor.name:
             continue
         if np.linalg.cond(matrix) > 1e6:

@@ -73,50 +73,58 @@ def _exact(rate: float, context: Context) -> float | None:
     return None
 
 
-def _which(
-    context: Context, tensor: Comparison, factor: float, term: Array
-) -> tuple[str, float]:
-    """Tell the kinds apart, which differ by how much decay the loss itself has."""
-    penalty = _penalty(context, tensor, term)
-    if factor > 0:
-        rate = _exact(factor, context) or factor
-        there = penalty is not None and penalty > 0.25 * factor
-        return ("doubled_decay" if there else "extra_decay"), rate
-    half, whole = -factor / 2, -factor
-    if penalty is not None and abs(penalty / half - 1) < 0.02:
-        return "wrong_decay_sign", _exact(half, context) or penalty_or(half)
-    if penalty is not None and abs(penalty / whole - 1) < 0.02:
-        return "missing_decay", _exact(whole, context) or penalty_or(whole)
-    if _exact(whole, context) is not None and _exact(half, context) is None:
-        return "missing_decay", _exact(whole, context) or whole
-    return "wrong_decay_sign", _exact(half, context) or penalty_or(half)
+def _which(context: Context, tensor: Comparison, factor: float, term: Array) -> tuple[str, float]:
+    """Tell the kinds apart, which differ by how much decay the gradient itself has.
 
-
-def penalty_or(rate: float) -> float:
-    """Return a fitted rate without the digits that are rounding."""
-    return float(f"{rate:.6g}")
-
-
-def _penalty(context: Context, tensor: Comparison, term: Array) -> float | None:
-    """Return the decay that the loss has: its slope where the weights are huge, or None.
-
-    There a cross-entropy grows in proportion to the weights, and the penalty with their square.
+    `factor` is what the gradient has too much. A forgotten decay leaves it with none, one of the
+    wrong sign with half of the error.
     """
-    value = context.subject.values[tensor.name]
-    if context.upstream.ndim or not np.array_equal(term, value):
-        return None
-    square = float((value**2).sum())
-    slopes = []
+    own = _own_decay(context, tensor, term)
+    if factor > 0:
+        doubled = own is not None and abs(own / (2 * factor) - 1) < 1e-2
+        return ("doubled_decay" if doubled else "extra_decay"), _tidy(factor, context)
+    half, whole = -factor / 2, -factor
+    if own is not None and abs(own) < 1e-2 * whole:
+        return "missing_decay", _tidy(whole, context)
+    if own is not None and abs(own / -half - 1) < 1e-2:
+        return "wrong_decay_sign", _tidy(half, context)
+    if _exact(whole, context) is not None and _exact(half, context) is None:
+        return "missing_decay", _tidy(whole, context)
+    return "wrong_decay_sign", _tidy(half, context)
+
+
+def _tidy(rate: float, context: Context) -> float:
+    """Return a fitted rate as the code has it, or without the digits that are rounding."""
+    return _exact(rate, context) or float(f"{rate:.6g}")
+
+
+def _own_decay(context: Context, tensor: Comparison, term: Array) -> float | None:
+    """Return the decay in the gradient that backward returns, or None where it cannot be told.
+
+    Where all inputs are zero nothing else is left in the gradient of a first layer; where the
+    weights are huge, nothing else grows in the gradient of a loss that is no square.
+    """
+    subject = context.subject
+    upstream = context.upstream if subject.takes_upstream else None
+    square = float((term**2).sum())
     try:
+        data = {n for n in subject.batched if n in dict(context.arrays())}
+        at_zero = subject.with_constants({n: 0 * subject.constants[n] for n in data
+                                          if n in subject.constants}) or subject  # fmt: skip
+        values = {n: 0 * v if n in data else v for n, v in at_zero.values.items()}
+        found = at_zero.backward(values, upstream)[0][tensor.name]
+        own = float((found * term).sum() / square)
+        if data and np.allclose(found, own * term, rtol=1e-6, atol=1e-12):
+            return own
+        slopes = []
+        value = subject.values[tensor.name]
         for scale in (1e5, 1e6):
-            far = {**context.subject.values, tensor.name: value * scale}
-            step = 1e-3 * scale
-            above, below = (
-                context.projection.at({**far, tensor.name: value * (scale + change)})
-                for change in (step, -step)
-            )
-            slopes.append((above - below) / (2 * step * scale * square))
-    except InputError:
+            far = {**subject.values, tensor.name: value * scale}
+            found = subject.backward(far, upstream)[0][tensor.name]
+            slopes.append(float((found * value).sum() / (scale * (value**2).sum())))
+    except (InputError, KeyError, ValueError):
         return None
-    steady = np.isfinite(slopes).all() and abs(slopes[0] - slopes[1]) < 0.01 * abs(slopes[1])
-    return float(slopes[1]) if steady else (0.0 if abs(slopes[1]) < 1e-12 else None)
+    small = max(abs(each) for each in slopes)
+    steady = bool(np.isfinite(slopes).all()) and abs(slopes[0] - slopes[1]) < 1e-2 * small
+    fading = abs(slopes[1]) < 0.2 * abs(slopes[0])
+    return slopes[1] if steady else (0.0 if fading else None)

@@ -25,8 +25,9 @@ def _names(context: Context, tensor: Comparison) -> dict[str, float]:
     batch = context.batch
     if batch and batch > 1:
         names |= {"1/B": 1 / batch, "B": float(batch), "-1/B": -1.0 / batch, "-B": -1.0 * batch}
-        names |= {"1/(2B)": 0.5 / batch, "2/B": 2 / batch, "B/2": batch / 2, "1/B**2": batch**-2.0}
     names |= {"2": 2.0, "1/2": 0.5, "-2": -2.0, "-1/2": -0.5, "4": 4.0, "1/4": 0.25}
+    if batch and batch > 2:
+        names |= {"1/(2B)": 0.5 / batch, "2/B": 2 / batch, "B/2": batch / 2, "1/B**2": batch**-2.0}
     for axis, length in enumerate(context.upstream.shape[1:], start=1):
         if length > 1:
             what = f"{length}, the length of output axis {axis}"
