@@ -185,7 +185,7 @@ class _Check:
         if not passes.first:
             raise InputError(f"{subject.title}: backward returns no gradients")
         projection = Projection(subject, np.ones(output.shape) if upstream is None else upstream)
-        projection.noise = self._noise(projection, output)
+        passes.noise = projection.noise = self._noise(projection, output)
         analytic = {name: np.real(each) for name, each in passes.first.items()}
         complex_step = takes_complex(projection, self.rng)
         report.comparisons = compare(projection, analytic, self.limits, complex_step, self.rng)

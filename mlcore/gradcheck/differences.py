@@ -158,24 +158,25 @@ def _last_kink(gap: Array, rounding: Array) -> int | None:
 
 
 def takes_complex(projection: Projection, rng: np.random.Generator) -> bool:
-    """Tell whether the complex step works: two random directions must agree with the ladder."""
+    """Tell whether the complex step works: in a random direction of each array it must agree."""
     subject = projection.subject
     if not subject.functional or projection.noise > COARSE:
         return False
-    for _ in range(2):
-        direction = {name: rng.standard_normal(v.shape) for name, v in subject.values.items()}
+    for name, value in subject.values.items():
+        direction = rng.standard_normal(value.shape)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 found = projection.outputs(
-                    {n: subject.values[n] + 1j * COMPLEX_STEP * d for n, d in direction.items()}
+                    {**subject.values, name: value + 1j * COMPLEX_STEP * direction}
                 )
         except (InputError, Warning):
             return False
         if found.dtype.kind != "c":
             return False
         slope = float((projection.weights * found.imag).sum() / COMPLEX_STEP)
-        real = ladder(projection.along(direction), projection.size, projection.noise, 1.0)
+        along = projection.along({name: direction})
+        real = ladder(along, projection.size, projection.noise, 1.0)
         if not (np.isfinite(slope) and abs(slope - real.value) <= 1e-6 * abs(slope) + real.error):
             return False
     return True

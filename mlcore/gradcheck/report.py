@@ -98,7 +98,7 @@ class Report:
             parts.append(table(("array", "shape", "compared", "wrong", "left out"), self._arrays(),
                                right=(2, 3)))  # fmt: skip
         if self.tried:
-            parts.append("Tried: " + "; ".join(self.tried) + ".")
+            parts.append("\n".join(["Tried:", *(f"- {what}" for what in self.tried)]))
         return "\n\n".join(parts)
 
     def _arrays(self) -> list[Cell]:

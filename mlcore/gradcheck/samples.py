@@ -26,10 +26,10 @@ def independent_samples(passes: Passes, rng: np.random.Generator) -> Iterator[Fi
     subject = passes.subject
     shape = () if passes.upstream is None else passes.upstream.shape
     for name in targets(subject):
-        probe = _Targets(subject, name)
+        probe = _Targets(subject, name, rng)
         if shape not in ((), (len(probe.value),) * 2):
             continue
-        if probe.matter(rng) and probe.interchangeable(rng):
+        if probe.matter() and probe.interchangeable(rng):
             target = probe.value
             others = [
                 f"{other} {value.shape}"
@@ -62,48 +62,50 @@ def targets(subject: Subject) -> list[str]:
 
 
 class _Targets:
-    def __init__(self, subject: Subject, name: str) -> None:
+    """A loss as a function of its targets, away from where parameters may all be zero."""
+
+    def __init__(self, subject: Subject, name: str, rng: np.random.Generator) -> None:
         self.subject = subject
         self.name = name
         self.value: Array = subject.constants.get(name, subject.values.get(name))
-        self.here = self._total(self.value)
+        self.moved = {
+            other: value + 0.3 * rng.standard_normal(value.shape)
+            for other, value in subject.values.items()
+            if other != name
+        }
+        self.here = self._total(self.value, self.moved)
 
-    def _total(self, value: Array, moved: Arrays | None = None) -> float:
+    def _total(self, value: Array, others: Arrays) -> float:
         try:
             if self.name in self.subject.values:
-                values = {**self.subject.values, **(moved or {}), self.name: value}
+                values = {**self.subject.values, **others, self.name: value}
                 found = self.subject.forward(values)
             else:
                 changed = self.subject.with_constants({self.name: value})
                 if changed is None:
                     return float("nan")
-                found = changed.forward({**changed.values, **(moved or {})})
+                found = changed.forward({**changed.values, **others})
         except InputError:
             return float("nan")
         return float(found.sum())
 
-    def _same(self, value: Array) -> bool:
-        return bool(abs(self._total(value) - self.here) <= 1e-11 * (abs(self.here) + 1e-6))
-
-    def matter(self, rng: np.random.Generator) -> bool:
+    def matter(self) -> bool:
         """Tell whether other targets give the predictions another gradient."""
         changed = self.value.copy()
         differing = np.flatnonzero((self.value != self.value[0]).reshape(len(changed), -1).any(1))
         if not len(differing):
             return False
         changed[0] = self.value[differing[0]]
-        moved = {
-            name: value + 0.1 * rng.standard_normal(value.shape)
-            for name, value in self.subject.values.items()
-            if name != self.name
-        }
-        both = self._total(changed, moved) - self._total(self.value, moved)
-        alone = self._total(changed) - self.here
-        return bool(abs(both - alone) > 1e-9 * (abs(self.here) + 1e-6))
+        here = self._total(changed, self.moved) - self.here
+        there = self._total(changed, {}) - self._total(self.value, {})
+        return bool(abs(here - there) > 1e-9 * (abs(self.here) + 1e-6))
 
     def interchangeable(self, rng: np.random.Generator) -> bool:
         """Tell whether the loss stays the same when targets swap their samples."""
         turned = [np.roll(self.value, by, axis=0) for by in (1, 2)]
         turned.append(self.value[rng.permutation(len(self.value))])
         changed = [each for each in turned if not np.array_equal(each, self.value)]
-        return bool(changed) and all(self._same(each) for each in changed)
+        allowed = 1e-11 * (abs(self.here) + 1e-6)
+        return bool(changed) and all(
+            abs(self._total(each, self.moved) - self.here) <= allowed for each in changed
+        )
