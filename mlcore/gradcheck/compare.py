@@ -204,9 +204,7 @@ class _Judge:
             return result
         if size <= self.limits.elements:
             return self.by_element()
-        result = self.by_element(self._offending(rng))
-        result.by_direction = result.passed
-        return result
+        return self.by_element(self._offending(rng))
 
     def _first(self) -> Array:
         return np.arange(min(self.original.size, self.limits.elements))
@@ -225,7 +223,12 @@ class _Judge:
             predicted = float(given @ direction)
             spread = float(np.linalg.norm(given[part]))
             allowed = self.rtol * max(abs(predicted), abs(slope.value), spread) + self.limits.atol
-            if slope.kink or not abs(predicted - slope.value) <= allowed + 20 * slope.error:
+            # At a kink anything between the slopes of the two sides is right.
+            low, high = slope.value, slope.value
+            if slope.kink:
+                low, high = sorted((slope.left, slope.right))
+            allowed += 20 * slope.error
+            if not low - allowed <= predicted <= high + allowed:
                 return False
         return True
 

@@ -87,7 +87,7 @@ class SequentialSubject(Subject):
         }
         count = len(np.asarray(x)) if not hasattr(x, "targets") else len(x)
         shown = title or f"Sequential, {len(model.layers)} layers, {count} samples"
-        super().__init__(shown, values, {}, [])
+        super().__init__(shown, values, {}, ["x"] if title else [])
         self.samples = count
         if title:
             self.groups = {"": list(values)}

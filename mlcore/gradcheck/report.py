@@ -75,10 +75,11 @@ class Report:
         grain = "" if worst == 0 else f" to within {worst:.0e} of the largest"
         one = len(names) == 1
         how = "elements agree" if checked != 1 else "element agrees"
-        if all(each.by_direction for each in self.comparisons.values()):
-            how, grain = "elements agree along random directions", ""
+        if any(each.by_direction for each in self.comparisons.values()):
+            how, grain = "elements agree, those of large arrays along random directions,", ""
+        which = listed(names) if len(names) < 5 else f"all {len(names)} arrays"
         return (
-            f"The gradient{'' if one else 's'} of {listed(names)} {'is' if one else 'are'} right: "
+            f"The gradient{'' if one else 's'} of {which} {'is' if one else 'are'} right: "
             f"{checked:,} {how} with measured slopes{grain}."
         )
 
