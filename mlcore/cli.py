@@ -245,6 +245,48 @@ def bench(
     return FAILED if result.failures else 0
 
 
+@commands.command(short_help="Check a backward pass, and name what is wrong with it.")
+@click.argument("target", metavar="FILE.py:NAME")
+@_options(
+    ("--inputs", "TEXT", "x=20x4,y=20:3 (shapes; y whole numbers below 3), a .npz file, or a name "
+     "in FILE.py. [inputs of FILE.py]"),
+    ("--params", "TEXT", "The parameters, likewise. [params of FILE.py]"),
+    ("--backward", "NAME", "The backward function. [NAME with backward for forward]"),
+    ("--seed", "INT", "Of random inputs. [0]"),
+    ("--rtol", "NUMBER", "Relative difference allowed. [1e-6]"),
+    ("--json", "FILE", "Write the report for machines."),
+    ("--plot", "FILE.png", "Draw the heat map of the error; needs matplotlib."),
+)  # fmt: skip
+def gradcheck(
+    target: str,
+    inputs: str | None,
+    params: str | None,
+    backward: str | None,
+    seed: int | None,
+    rtol: float | None,
+    json: str | None,
+    plot: str | None,
+) -> int:
+    """Compare gradients with measured slopes, and name the fault where they differ.
+
+    NAME is a forward function, a function that returns (loss, gradients), an object or a class
+    with forward and backward, or a model. The exit code is 1 where there is a fault.
+    """
+    from mlcore.gradcheck import command
+
+    report = command.run(
+        target, inputs, params, backward, seed or 0, rtol=1e-6 if rtol is None else rtol
+    )
+    click.echo(str(report))
+    if json is not None:
+        command.write_json(report, json)
+    if plot is not None:
+        from mlcore.plots import save
+
+        save(report.plot(), plot)
+    return 0 if report else FAILED
+
+
 @commands.group(cls=Group)
 def data() -> None:
     """List, download and convert data sets."""
