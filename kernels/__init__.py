@@ -48,6 +48,8 @@ BACKENDS: dict[str, Callable[[], ModuleType]] = {
     "native": native.kernels,
     "numba": partial(importlib.import_module, "mlcore.kernels.numba_"),
     "numpy": partial(importlib.import_module, "mlcore.kernels.reference"),
+    # Behind numpy, which is always there: only by name.
+    "cupy": partial(importlib.import_module, "mlcore.kernels.cupy_"),
     **{f"native-{name}": partial(native.load, name) for name in native.INSTRUCTION_SETS},
 }
 
@@ -64,7 +66,7 @@ class Backend:
     Attributes
     ----------
     name : str
-        "native", "numba", "numpy", or an instruction set such as "native-avx2".
+        "native", "numba", "numpy", "cupy", or an instruction set such as "native-avx2".
     kernels : dict of str to callable
         One function for every row of the table, with the row's signature. They check nothing.
     module : module
@@ -234,8 +236,9 @@ def get(name: str | None = None) -> Backend:
     Parameters
     ----------
     name : str, optional
-        "native", "numba" or "numpy". By default the environment variable ``MLCORE_BACKEND``,
-        else the first one that is there; those after it are not imported.
+        "native", "numba", "numpy" or "cupy". By default the environment variable
+        ``MLCORE_BACKEND``, else the first one that is there, which "cupy" never is; those after
+        it are not imported.
 
     Raises
     ------

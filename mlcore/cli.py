@@ -79,7 +79,7 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
      "validation part. [1/6]"),
     ("--seed", "INT", "Of weights, noise, dropout and shuffling. [0]"),
     ("--dtype", "NAME", "float32 or float64. [float32]"),
-    ("--backend", "NAME", "native, numba or numpy. [the first one there]"),
+    ("--backend", "NAME", "native, numba, numpy or cupy. [the first one there]"),
     ("--threads", "INT", "Threads of the engine; with numpy, of its BLAS. [all processors]"),
 )  # fmt: skip
 @click.option("--out", metavar="DIR", help="Run folder, new or empty. [runs/DATA-TIME]")
@@ -137,7 +137,9 @@ def _part(data: str, part: str | None) -> Dataset:
 @click.argument("checkpoint")
 @click.option("--data", metavar="SET", required=True, help="As for `mlcore train`.")
 @click.option("--part", metavar="NAME", help="train, validation or test. [test if there is one]")
-@click.option("--backend", metavar="NAME", help="native or numpy. [the first one there]")
+@click.option(
+    "--backend", metavar="NAME", help="native, numba, numpy or cupy. [the first one there]"
+)
 def evaluate(checkpoint: str, data: str, part: str | None, backend: str | None) -> None:
     """Measure a checkpoint: accuracy, loss, precision and recall, and what is taken for what."""
     from mlcore import run
@@ -170,7 +172,9 @@ def _confusion(report: ClassificationReport) -> str:
 @click.option("--data", metavar="SET", required=True, help="As for `mlcore train`.")
 @click.option("--out", metavar="FILE", required=True, help="A new .csv, .npz or .h5 file.")
 @click.option("--part", metavar="NAME", help="train, validation or test. [test if there is one]")
-@click.option("--backend", metavar="NAME", help="native or numpy. [the first one there]")
+@click.option(
+    "--backend", metavar="NAME", help="native, numba, numpy or cupy. [the first one there]"
+)
 def predict(checkpoint: str, data: str, out: str, part: str | None, backend: str | None) -> None:
     """Write a checkpoint's predictions: the class of each sample and its probabilities.
 

@@ -101,8 +101,8 @@ class Sequential:
         random if not given.
     dtype : {"float32", "float64"}
     backend : str, optional
-        "native", "numba" or "numpy"; by default the environment variable ``MLCORE_BACKEND``, else
-        the first one that is there.
+        "native", "numba", "numpy" or "cupy"; by default the environment variable
+        ``MLCORE_BACKEND``, else the first one that is there.
 
     Attributes
     ----------

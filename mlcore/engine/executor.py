@@ -7,15 +7,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlcore.door import Targets
+from mlcore.engine.device import DeviceExecutor
+from mlcore.engine.diagnosis import diagnose
 from mlcore.engine.narrow import NarrowCompiler
 from mlcore.engine.wide import Panels, WideCompiler
-from mlcore.executor import (
-    Index,
-    NonFiniteLossError,
-    PythonExecutor,
-    Totals,
-    with_gradients,
-)
+from mlcore.executor import Index, PythonExecutor, Totals, with_gradients
 from mlcore.kernels import native, threads
 from mlcore.plan import Plan
 
@@ -98,7 +94,12 @@ class NativeExecutor:
         )  # fmt: skip
         totals.samples += max(0, min(stopped * batch, len(order)) - first * batch)
         if stopped < last:
-            self._diagnose(order, stopped, step + stopped - first, update + stopped - first)
+            self.sync()
+            raise diagnose(
+                self.plan, self.vectors, self.inputs, self.targets, order, stopped,
+                scale=self.scale, seed=self.seed,
+                step=step + stopped - first, update=update + stopped - first,
+            )  # fmt: skip
         return totals
 
     def sync(self) -> None:
@@ -120,18 +121,8 @@ class NativeExecutor:
         """
         return self._predict(self.program, x, outputs)
 
-    def _diagnose(self, order: Index, at: int, step: int, update: int) -> None:
-        """Repeat the step in Python, on copies, to name the first tensor that is not finite."""
-        self.sync()
-        vectors = {name: vector.copy() for name, vector in self.vectors.items()}
-        executor = PythonExecutor(
-            self.plan, vectors, self.inputs, self.targets, scale=self.scale, seed=self.seed
-        )
-        executor.run(order, at, at + 1, step=step, update=update)
-        raise NonFiniteLossError(at, "", "losses", f"the sum of losses overflowed at step {at + 1}")
 
-
-Executor = PythonExecutor | NativeExecutor
+Executor = PythonExecutor | NativeExecutor | DeviceExecutor
 
 
 def executor_for(
@@ -145,9 +136,12 @@ def executor_for(
     guard: bool = True,
     lender: Executor | None = None,
 ) -> Executor:
-    """Return the executor of the plan's backend: the native one where there is one."""
+    """Return the executor of the plan's backend: the compiled one, or that of a device."""
     settings: dict[str, Any] = {"scale": scale, "seed": seed, "guard": guard}
-    if not hasattr(plan.backend.module, "ENGINE"):
-        return PythonExecutor(plan, vectors, inputs, targets, **settings)
-    lender = lender if isinstance(lender, NativeExecutor) else None
-    return NativeExecutor(plan, vectors, inputs, targets, lender=lender, **settings)
+    if hasattr(plan.backend.module, "ENGINE"):
+        lent = lender if isinstance(lender, NativeExecutor) else None
+        return NativeExecutor(plan, vectors, inputs, targets, lender=lent, **settings)
+    if hasattr(plan.backend.module, "DEVICE"):
+        lending = lender if isinstance(lender, DeviceExecutor) else None
+        return DeviceExecutor(plan, vectors, inputs, targets, lender=lending, **settings)
+    return PythonExecutor(plan, vectors, inputs, targets, **settings)
