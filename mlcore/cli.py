@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -13,6 +13,8 @@ from mlcore.executor import NonFiniteLossError
 from mlcore.kernels.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mlcore.data import Dataset
     from mlcore.metrics import ClassificationReport
 
@@ -287,7 +289,8 @@ def gradcheck(
     if plot is not None:
         from mlcore.plots import save
 
-        save(report.plot(), plot)
+        # Without axes to draw on, the report makes a figure.
+        save(cast("Figure", report.plot()), plot)
     return 0 if report else FAILED
 
 

@@ -210,9 +210,7 @@ class DeviceExecutor:
         """Queue one step, every number that changes being read from the device."""
         views, real = self._bind(size), self.plan.dtype
         with self.launch.stoppable(self.flag):
-            self.launch.teams(
-                "begin_step", real, 1, self.order, self.counters, views["rows"], size
-            )
+            self.launch.teams("begin_step", real, 1, self.order, self.counters, views["rows"], size)
             for name, kept in self._running.items():
                 self.launch.each("keep", real, kept.size, views[name], kept, kept.size)
             for operation in self._before:

@@ -126,9 +126,7 @@ def _finding(
                    details=prediction.details)  # fmt: skip
 
 
-def _surroundings(
-    context: Context, covered: list[str], rest: list[str], layers: list[str]
-) -> str:
+def _surroundings(context: Context, covered: list[str], rest: list[str], layers: list[str]) -> str:
     """Say what is right behind the fault, and what is wrong before it."""
     groups = context.subject.groups
     if len(groups) < 2:

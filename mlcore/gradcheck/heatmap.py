@@ -33,8 +33,8 @@ def draw(
     if ax is not None:
         if "difference" not in panels:
             raise InputError(
-                f"the gradient of {chosen.name} has the shape {chosen.analytic.shape} and the array "
-                f"{chosen.shape}: there is no difference to draw; leave ax out"
+                f"the gradient of {chosen.name} has the shape {chosen.analytic.shape} and the "
+                f"array {chosen.shape}: there is no difference to draw; leave ax out"
             )
         _panel(ax, panels["difference"], f"{chosen.name}: analytic - numeric")
         return ax

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlcore.data.dataset import Dataset
 from mlcore.gradcheck.checking import check_limits, check_subject
 from mlcore.gradcheck.compare import Limits
 from mlcore.gradcheck.finding import Finding, listed
@@ -85,7 +86,7 @@ class SequentialSubject(Subject):
             )
             for name, place in self.places.items()
         }
-        count = len(np.asarray(x)) if not hasattr(x, "targets") else len(x)
+        count = len(x) if isinstance(x, Dataset) else len(np.asarray(x))
         shown = title or f"Sequential, {len(model.layers)} layers, {count} samples"
         super().__init__(shown, values, {}, ["x"] if title else [])
         self.samples = count
@@ -222,7 +223,9 @@ def layer_subject(layer: Layer, x: Any, training: bool = True) -> Subject:
         twin.parameters[name][...] = value
     targets = np.random.default_rng(0).standard_normal((len(given), math.prod(shapes)))
     dummy = np.zeros((len(given), 1))
-    return SequentialSubject(model, dummy, targets, "mse", training, f"{type(layer).__name__} layer")
+    return SequentialSubject(
+        model, dummy, targets, "mse", training, f"{type(layer).__name__} layer"
+    )
 
 
 def check_layer(layer: Any, inputs: Any, **options: Any) -> Report:

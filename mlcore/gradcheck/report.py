@@ -103,7 +103,7 @@ class Report:
         return "\n\n".join(parts)
 
     def _arrays(self) -> list[Cell]:
-        lines = []
+        lines: list[Cell] = []
         for each in self.comparisons.values():
             reasons = Counter(each.left_out.values())
             left = ", ".join(f"{count} ({reason})" for reason, count in reasons.items()) or "none"
@@ -120,7 +120,14 @@ class Report:
             share = max(2, WORST // len(wrong))
             if each.analytic.shape != each.shape:
                 lines.append(
-                    (each.name, "all", f"shape {each.analytic.shape}", f"shape {each.shape}", "", "")
+                    (
+                        each.name,
+                        "all",
+                        f"shape {each.analytic.shape}",
+                        f"shape {each.shape}",
+                        "",
+                        "",
+                    )
                 )
                 continue
             off = np.where(each.wrong, np.abs(each.analytic - each.numeric), -1.0)

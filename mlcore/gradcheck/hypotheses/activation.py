@@ -53,10 +53,12 @@ def mistaken_slopes(name: str, parameter: float, z: Array) -> Iterator[tuple[str
                 formula = {"sigmoid": "y*(1-y)", "tanh": "1-y**2"}[other]
                 yield WRONG, f"{other}'s {formula} of the output", SLOPES[other](y, setting)
     if ACTIVATIONS[name].stored == "output":
-        formula = SLOPES[name](z, parameter)
-        yield WRONG, f"{name}'s formula of the output, applied to its input,", formula
-    yield WRONG, f"the derivative of {name} at the output, not at the input,", (
-        slope(name, parameter, y)
+        applied = SLOPES[name](z, parameter)
+        yield WRONG, f"{name}'s formula of the output, applied to its input,", applied
+    yield (
+        WRONG,
+        f"the derivative of {name} at the output, not at the input,",
+        (slope(name, parameter, y)),
     )
     yield WRONG, f"the derivative of {name} twice", right * right
     yield WRONG, f"{name} itself, not its derivative,", y
@@ -144,11 +146,15 @@ def of_the_output(context: Context, tensor: Comparison) -> Iterator[Prediction]:
 @hypothesis
 def seen_through_the_output(context: Context, tensor: Comparison) -> Iterator[Prediction]:
     """The same for any layer whose activation can be undone from its output."""
-    if tensor.changes is None or context.upstream.ndim == 0 or tensor.analytic.shape != tensor.shape:
+    if (
+        tensor.changes is None
+        or context.upstream.ndim == 0
+        or tensor.analytic.shape != tensor.shape
+    ):
         return
     y = context.output
     undone = {
-        "sigmoid": (0 < y) & (y < 1),
+        "sigmoid": (y > 0) & (y < 1),
         "tanh": np.abs(y) < 1,
         "softplus": y > 0,
         "relu": y >= 0,
@@ -189,8 +195,7 @@ def of_a_hidden_layer(context: Context, tensor: Comparison) -> Iterator[Predicti
     if w is None or w.ndim != 2 or not np.isfinite(tensor.numeric).all():
         yield from _hidden_bias(context, tensor)
         return
-    for found in _hidden(context, tensor):
-        yield found
+    yield from _hidden(context, tensor)
 
 
 def _inputs(context: Context, columns: int) -> Iterator[Array]:
