@@ -31,12 +31,14 @@ from mlcore.kernels.numba_spatial import embedding as embedding
 from mlcore.kernels.numba_spatial import embedding_backward as embedding_backward
 from mlcore.kernels.numba_spatial import max_pool as max_pool
 from mlcore.kernels.numba_spatial import max_pool_backward as max_pool_backward
-from mlcore.kernels.reference import Bits, Index, Labels, Real, dropout_threshold
+from mlcore.kernels.reference import Bits, Index, Labels, Real, Sums, dropout_threshold
 
-# These move whole blocks, or are one product: NumPy has nothing to gain from compiling them.
+# These move whole blocks, are one product, or a few numbers: nothing is gained from compiling them.
 from mlcore.kernels.reference import pack_panels as pack_panels
+from mlcore.kernels.reference import penalty as penalty
 from mlcore.kernels.reference import product as product
 from mlcore.kernels.reference import unpack_panels as unpack_panels
+from mlcore.kernels.table import BLOCK
 
 # The codes are written out: a cached function keeps the number it was compiled with, and is
 # compiled anew only when this file changes.
@@ -673,6 +675,112 @@ def rmsprop(
             velocity[i] = real(momentum) * velocity[i] + change
             change = velocity[i]
         parameters[i] -= rate * change
+
+
+@compiled
+def adagrad(
+    parameters: Real,
+    gradients: Real,
+    square_sum: Real,
+    learning_rate: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    """Update `parameters` (P,) in place; the definition of ``torch.optim.Adagrad``."""
+    real = parameters.dtype.type
+    rate, decay, small = real(learning_rate), real(weight_decay), real(epsilon)
+    for i in range(parameters.size):
+        change = _decayed(gradients[i], decay, parameters[i])
+        square_sum[i] += change * change
+        parameters[i] -= rate * change / (math.sqrt(square_sum[i]) + small)
+
+
+@compiled
+def block_sums(x: Real, sums: Sums) -> None:
+    """Write sum(|x|) and sum(x*x) of each block of x (P,) to sums (Q, 2)."""
+    for number in range(len(sums)):
+        magnitudes, squares = 0.0, 0.0
+        for i in range(number * BLOCK, min(x.size, (number + 1) * BLOCK)):
+            value = np.float64(x[i])
+            magnitudes += abs(value)
+            squares += value * value
+        sums[number, 0] = magnitudes
+        sums[number, 1] = squares
+
+
+@compiled
+def _sum_of_squares(sums: Sums) -> float:
+    total = 0.0
+    for number in range(len(sums)):
+        total += sums[number, 1]
+    return total
+
+
+@compiled
+def penalty_gradient(
+    parameters: Real, sums: Sums, l1: float, l2: float, norm: float, gradients: Real
+) -> None:
+    """Add the slope of `penalty` to gradients (P,)."""
+    real = parameters.dtype.type
+    squares = _sum_of_squares(sums)
+    slope = 2.0 * l2
+    if squares != 0:
+        slope += norm / math.sqrt(squares)
+    scale, step = real(slope), real(l1)
+    for i in range(parameters.size):
+        parameter = parameters[i]
+        if step != 0:
+            # Zero has no sign, and NaN stays NaN.
+            sign = real(1) if parameter > 0 else real(-1) if parameter < 0 else parameter
+            gradients[i] += step * sign
+        if scale != 0:
+            gradients[i] += scale * parameter
+
+
+@compiled
+def accumulate(gradients: Real, total: Real, number: int, steps: int) -> None:
+    """Add gradients (P,) to `total`; at the last of `steps` make them the mean of all."""
+    count = total.dtype.type(steps)
+    for i in range(gradients.size):
+        total[i] = gradients[i] if number == 0 else total[i] + gradients[i]
+        if number == steps - 1:
+            gradients[i] = total[i] / count
+
+
+@compiled
+def clip(gradients: Real, sums: Sums | None, limit: float) -> None:
+    """Scale gradients (P,) down to a norm of `limit`, or cut each off at -limit and limit."""
+    real = gradients.dtype.type
+    if sums is None:
+        most = real(limit)
+        for i in range(gradients.size):
+            if gradients[i] > most:
+                gradients[i] = most
+            elif gradients[i] < -most:
+                gradients[i] = -most
+    else:
+        wanted = limit / (math.sqrt(_sum_of_squares(sums)) + 1e-6)
+        # Written so that NaN stays NaN.
+        scale = real(1.0 if wanted > 1 else wanted)
+        for i in range(gradients.size):
+            gradients[i] *= scale
+
+
+@compiled
+def max_norm(weights: Real, limit: float) -> None:
+    """Scale each column of `weights` (K, N) whose norm is above `limit` down to it."""
+    real = weights.dtype.type
+    most = real(limit)
+    scales = np.zeros(weights.shape[1], weights.dtype)
+    for k in range(weights.shape[0]):
+        for n in range(weights.shape[1]):
+            scales[n] += weights[k, n] * weights[k, n]
+    for n in range(weights.shape[1]):
+        norm = math.sqrt(scales[n])
+        scales[n] = most / norm if norm > most else real(1)
+    for k in range(weights.shape[0]):
+        for n in range(weights.shape[1]):
+            weights[k, n] *= scales[n]
 
 
 @compiled

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.kernels.table import BLOCK
+
 Real = NDArray[Any]
 Labels = NDArray[np.int32]
 Index = NDArray[np.int64]
 Bits = NDArray[np.uint32]
+Sums = NDArray[np.float64]
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
@@ -824,6 +827,90 @@ def embedding_backward(grad: Real, x: Real, dw: Real) -> None:
     """Write into each row of dw (V, D) the sum of the gradients (B, L, D) of where it was used."""
     dw[...] = 0
     np.add.at(dw, x.astype(np.int64), grad)
+
+
+def adagrad(
+    parameters: Real,
+    gradients: Real,
+    square_sum: Real,
+    learning_rate: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    """Update `parameters` (P,) in place; the definition of ``torch.optim.Adagrad``.
+
+    Duchi, Hazan and Singer 2011; without PyTorch's decay of the rate.
+    """
+    change = gradients + weight_decay * parameters if weight_decay else gradients
+    square_sum += change * change
+    parameters -= learning_rate * change / (np.sqrt(square_sum) + epsilon)
+
+
+def block_sums(x: Real, sums: Sums) -> None:
+    """Write the sums of the magnitudes and of the squares of each block of x (P,) to sums (Q, 2).
+
+    A block is `table.BLOCK` elements, the last one what is left; sums are in float64, so that a
+    norm is as good as its numbers, and does not depend on which thread took which block.
+    """
+    for number in range(len(sums)):
+        block = x[number * BLOCK : (number + 1) * BLOCK].astype(np.float64)
+        sums[number] = np.abs(block).sum(), (block * block).sum()
+
+
+def penalty(sums: Sums, l1: float, l2: float, norm: float, value: Sums) -> None:
+    """Write l1*sum(|p|) + l2*sum(p*p) + norm*sqrt(sum(p*p)) to `value` (1,), from sums (Q, 2)."""
+    magnitudes, squares = sums.sum(axis=0)
+    value[0] = l1 * magnitudes + l2 * squares + norm * math.sqrt(squares)
+
+
+def penalty_gradient(
+    parameters: Real, sums: Sums, l1: float, l2: float, norm: float, gradients: Real
+) -> None:
+    """Add the slope of `penalty` to gradients (P,), for parameters (P,) that `sums` are of too.
+
+    The slope of the magnitude and that of the norm are zero at zero.
+    """
+    squares = float(sums[:, 1].sum())
+    scale = 2 * l2 + (norm / math.sqrt(squares) if squares != 0 else 0.0)
+    if l1:
+        gradients += l1 * np.sign(parameters)
+    if scale:
+        gradients += scale * parameters
+
+
+def accumulate(gradients: Real, total: Real, number: int, steps: int) -> None:
+    """Add gradients (P,) to `total`; at the last of `steps` make them the mean of all.
+
+    `number` counts from 0, where what stands in `total` is forgotten.
+    """
+    if number == 0:
+        total[...] = gradients
+    else:
+        total += gradients
+    if number == steps - 1:
+        gradients[...] = total / steps
+
+
+def clip(gradients: Real, sums: Sums | None, limit: float) -> None:
+    """Scale gradients (P,) down to a norm of `limit`, or cut each off at -limit and limit.
+
+    The norm is that of the vector whose `block_sums` are `sums`; the definition of
+    ``torch.nn.utils.clip_grad_norm_``. Without them it is ``clip_grad_value_``.
+    """
+    if sums is None:
+        np.clip(gradients, -limit, limit, out=gradients)
+    else:
+        gradients *= np.minimum(1, limit / (np.sqrt(sums[:, 1].sum()) + 1e-6))
+
+
+def max_norm(weights: Real, limit: float) -> None:
+    """Scale each column of `weights` (K, N) whose norm is above `limit` down to it.
+
+    Srebro and Shraibman 2005; as ``keras.constraints.MaxNorm``, but columns below the limit keep
+    their bits.
+    """
+    norms = np.sqrt((weights * weights).sum(axis=0))
+    weights *= np.where(norms > limit, limit / norms, 1).astype(weights.dtype)
 
 
 def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:

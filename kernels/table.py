@@ -73,11 +73,11 @@ class Array:
 
     `kind` is "real" (float32 or float64, one and the same in a call), "whole" (of the same dtype,
     but whole numbers that something is looked up by), "labels" (int32), "index" (int64), "bits"
-    (uint32) or "data" (uint8, float32 or float64).
+    (uint32), "sums" (float64 in every precision) or "data" (uint8, float32 or float64).
     """
 
     dims: tuple[str | int, ...]
-    kind: Literal["real", "whole", "labels", "index", "bits", "data"] = "real"
+    kind: Literal["real", "whole", "labels", "index", "bits", "sums", "data"] = "real"
     role: Literal["in", "out", "inout"] = "in"
     optional: bool = False
 
@@ -206,12 +206,22 @@ class Row:
         return made
 
 
+# Sums over flat vectors go in blocks of so many elements, which threads share.
+BLOCK = 4096
+
+
+def blocks_of(size: int) -> int:
+    """Return how many blocks a flat vector of so many elements has."""
+    return -(-size // BLOCK)
+
+
 KINDS: dict[str, type[np.generic] | None] = {
     "real": None,
     "whole": None,
     "labels": np.int32,
     "index": np.int64,
     "bits": np.uint32,
+    "sums": np.float64,
     "data": None,
 }
 
@@ -351,11 +361,17 @@ def sign_targets(made: Arguments, rng: np.random.Generator, dims: Dims, case: Ca
 
 def positive_state(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
     """Make the running averages of squares positive, and consistent with the mean beside them."""
-    for name in ("second_moment", "square_average"):
+    for name in ("second_moment", "square_average", "square_sum"):
         if made.get(name) is not None:
             made[name][...] = made[name] ** 2 + 0.1
     if made.get("gradient_average") is not None:
         made["gradient_average"] *= 0.1
+
+
+def positive_sums(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
+    """Make sums of magnitudes and squares positive."""
+    if made["sums"] is not None:
+        made["sums"][...] = np.abs(made["sums"]) + 0.1
 
 
 def data_rows(made: Arguments, rng: np.random.Generator, dims: Dims, case: Case) -> None:
@@ -513,6 +529,14 @@ LOOKUP_SIZES = sizes(
     (4, 20, 3, 33),
 )  # fmt: skip
 LOOKUP_BENCH = sizes("B L V D", (50, 20, 1000, 64))
+BLOCK_SIZES = sizes(
+    "P Q", (0, 0), (1, 1), (7, 1), (BLOCK, 1), (BLOCK + 1, 2), (2 * BLOCK + 1009, 3)
+)
+BLOCK_BENCH = sizes("P Q", (437_000, 107), (10_000, 3))
+PENALTY_CASES: tuple[Case, ...] = (
+    {"l1": 0.1, "l2": 0.0, "norm": 0.0}, {"l1": 0.0, "l2": 0.1, "norm": 0.0},
+    {"l1": 0.0, "l2": 0.0, "norm": 0.1}, {"l1": 0.1, "l2": 0.2, "norm": 0.3},
+)  # fmt: skip
 DRAW: dict[str, Array | None] = {"seed": None, "stream": None, "step": None}
 DRAW_CASES: tuple[Case, ...] = (
     {"seed": 0, "stream": 0, "step": 0},
@@ -1160,6 +1184,107 @@ ROWS: tuple[Row, ...] = (
         flops=lambda dims, given: 1.0 * dims["B"] * dims["L"] * dims["D"],
         inputs=whole_places,
         gradient=Gradient("embedding", "out", {"w": "dw"}, upstream="grad"),
+    ),
+    Row(
+        "adagrad",
+        "update",
+        "g += weight_decay*p;  s += g*g;  p -= lr * g / (sqrt(s) + epsilon)",
+        {
+            "parameters": inout("P"),
+            "gradients": real("P"),
+            "square_sum": inout("P"),
+            "learning_rate": None,
+            "epsilon": None,
+            "weight_decay": None,
+        },
+        cases=tuple(
+            {"learning_rate": 0.1, "epsilon": 1e-10, "weight_decay": wd} for wd in (0.0, 0.01)
+        ),
+        sizes=FLAT_SIZES,
+        bench=FLAT_BENCH,
+        eps=lambda dims: 16,
+        flops=lambda dims, given: 6.0 * dims["P"],
+        inputs=positive_state,
+    ),
+    Row(
+        "block_sums",
+        "gradient",
+        f"sums = sum(|x|), sum(x*x) of every {BLOCK} elements, in float64",
+        {"x": real("P"), "sums": Array(("Q", 2), "sums", role="out")},
+        sizes=BLOCK_SIZES,
+        bench=BLOCK_BENCH,
+        eps=lambda dims: 64,
+        flops=lambda dims, given: 3.0 * dims["P"],
+    ),
+    Row(
+        "penalty",
+        "gradient",
+        "value = l1*sum(|p|) + l2*sum(p*p) + norm*sqrt(sum(p*p)), from the sums of p's blocks",
+        {
+            "sums": Array(("Q", 2), "sums"),
+            "l1": None,
+            "l2": None,
+            "norm": None,
+            "value": Array((1,), "sums", role="out"),
+        },
+        cases=PENALTY_CASES,
+        sizes=sizes("Q", (0,), (1,), (7,)),
+        bench=sizes("Q", (107,)),
+        inputs=positive_sums,
+    ),
+    Row(
+        "penalty_gradient",
+        "gradient",
+        "gradients += l1*sign(p) + 2*l2*p + norm*p/sqrt(sum(p*p))",
+        {
+            "parameters": real("P"),
+            "sums": Array(("Q", 2), "sums"),
+            "l1": None,
+            "l2": None,
+            "norm": None,
+            "gradients": inout("P"),
+        },
+        cases=PENALTY_CASES,
+        sizes=BLOCK_SIZES,
+        bench=BLOCK_BENCH,
+        flops=lambda dims, given: 4.0 * dims["P"],
+        inputs=positive_sums,
+    ),
+    Row(
+        "accumulate",
+        "gradient",
+        "total += gradients, or = at number 0;  gradients = total / steps at the last number",
+        {"gradients": inout("P"), "total": inout("P"), "number": None, "steps": None},
+        cases=tuple({"number": number, "steps": 3} for number in range(3)),
+        sizes=FLAT_SIZES,
+        bench=FLAT_BENCH,
+        flops=lambda dims, given: 1.0 * dims["P"],
+    ),
+    Row(
+        "clip",
+        "gradient",
+        "gradients *= min(1, limit / (sqrt(sum(g*g)) + 1e-6));  without sums each to -limit..limit",
+        {
+            "gradients": inout("P"),
+            "sums": Array(("Q", 2), "sums", optional=True),
+            "limit": None,
+        },
+        cases=({"limit": 0.5}, {"limit": 1e3}, {"limit": 0.5, "sums": "absent"}),
+        sizes=BLOCK_SIZES,
+        bench=BLOCK_BENCH,
+        flops=lambda dims, given: 1.0 * dims["P"],
+        inputs=positive_sums,
+    ),
+    Row(
+        "max_norm",
+        "update",
+        "each column w of the weights *= limit / sqrt(sum(w*w)) where that root is above limit",
+        {"weights": inout("K", "N"), "limit": None},
+        cases=({"limit": 0.5}, {"limit": 3.0}),
+        sizes=sizes("K N", (0, 3), (1, 1), (5, 7), (33, 19), (9, 130)),
+        bench=sizes("K N", (784, 512)),
+        eps=lambda dims: 16 + dims["K"],
+        flops=lambda dims, given: 3.0 * dims["K"] * dims["N"],
     ),
     Row(
         "philox4x32",

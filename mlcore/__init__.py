@@ -14,16 +14,20 @@ if find_spec("mlcore.kernels") is None:
 if TYPE_CHECKING:
     from mlcore import (
         callbacks,
+        constraints,
         data,
+        gradcheck,
         initializers,
         kernels,
         layers,
         losses,
         metrics,
         optimizers,
+        regularizers,
         schedules,
     )
     from mlcore.checkpoint import load
+    from mlcore.constraints import MaxNorm
     from mlcore.data.dataset import Dataset
     from mlcore.executor import NonFiniteLossError
     from mlcore.history import History
@@ -47,7 +51,8 @@ if TYPE_CHECKING:
         Standardize,
     )
     from mlcore.model import Sequential
-    from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+    from mlcore.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from mlcore.regularizers import L1, L1L2, L2, Norm
     from mlcore.version import __version__
 else:
     from mlcore.lazy import attach
@@ -56,6 +61,7 @@ else:
         __name__,
         names={
             "checkpoint": ["load"],
+            "constraints": ["MaxNorm"],
             "data.dataset": ["Dataset"],
             "executor": ["NonFiniteLossError"],
             "history": ["History"],
@@ -79,25 +85,33 @@ else:
                 "Standardize",
             ],
             "model": ["Sequential"],
-            "optimizers": ["SGD", "Adam", "AdamW", "RMSprop"],
+            "optimizers": ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"],
+            "regularizers": ["L1", "L1L2", "L2", "Norm"],
             "version": ["__version__"],
         },
         modules=[
             "callbacks",
+            "constraints",
             "data",
+            "gradcheck",
             "initializers",
             "kernels",
             "layers",
             "losses",
             "metrics",
             "optimizers",
+            "regularizers",
             "schedules",
         ],
     )
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
     "AdamW",
     "AvgPool",
@@ -114,16 +128,20 @@ __all__ = [
     "History",
     "InputError",
     "LayerNorm",
+    "MaxNorm",
     "MaxPool",
     "NonFiniteLossError",
+    "Norm",
     "RMSprop",
     "Reshape",
     "Sequential",
     "Standardize",
     "__version__",
     "callbacks",
+    "constraints",
     "data",
     "get_num_threads",
+    "gradcheck",
     "initializers",
     "kernels",
     "layers",
@@ -131,6 +149,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
     "set_num_threads",
 ]

@@ -4,7 +4,7 @@ mlcore's format, version 1::
 
     /                        attributes: format, format_version, mlcore_version, and `model`,
                              JSON of layers, dtype, seed, features (a number, or the shape of a
-                             sample), loss, optimizer, training settings and progress
+                             sample), loss, optimizer, regularizer, training settings and progress
     /parameters/dense_1/weight, /parameters/dense_1/bias, ...
     /optimizer/velocity, ...  flat, in the order of `Sequential.parameters`
     /history/val_accuracy, ...  a number an epoch, NaN where not measured
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlcore
-from mlcore import losses, optimizers
+from mlcore import losses, optimizers, regularizers
 from mlcore.data.files import atomic_hdf5, require_file
 from mlcore.history import History
 from mlcore.kernels.errors import InputError, unknown
@@ -171,6 +171,7 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "features": model.features if len(model.input_shape) == 1 else model.input_shape,
         "loss": model.loss.config() if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
+        "regularizer": model.regularizer.config() if model.regularizer else None,
         "training": model.training.config() if model.training else None,
         "progress": model.progress.config(),
     }
@@ -206,6 +207,7 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         shape = tuple(features) if isinstance(features, list) else (features,)
         progress = Progress.from_config(described["progress"])
         loss, optimizer = described["loss"], described["optimizer"]
+        model.regularizer = regularizers.get(described.get("regularizer"))
     _check_shapes(file, path, model, shape)
     model.build(shape)
     for (layer, name), place in model.places.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -13,6 +13,8 @@ from mlcore.executor import NonFiniteLossError
 from mlcore.kernels.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mlcore.data import Dataset
     from mlcore.metrics import ClassificationReport
 
@@ -65,10 +67,12 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
      "but the last. [0.05]"),
     ("--loss", "NAME", "softmax_cross_entropy, sigmoid_cross_entropy, mse, mae, huber:1, hinge:1, "
      "squared_hinge:1 or perceptron. [by the targets]"),
-    ("--optimizer", "NAME", "sgd, adam, adamw or rmsprop. [sgd]"),
+    ("--optimizer", "NAME", "sgd, adam, adamw, rmsprop or adagrad. [sgd]"),
     ("--learning-rate", "NUMBER", "Base of the schedule. [0.1 for sgd, else the optimizer's own]"),
     ("--momentum", "NUMBER", "Of sgd and rmsprop. [0]"),
-    ("--weight-decay", "NUMBER", "L2 penalty, decoupled in adamw. [0; 0.01 for adamw]"),
+    ("--weight-decay", "NUMBER", "Added to the gradient, decoupled in adamw. [0; 0.01 for adamw]"),
+    ("--global-clipnorm", "NUMBER", "Largest norm of the gradient. [none]"),
+    ("--l2", "NUMBER", "Strength of the L2 penalty, which is part of the loss. [0]"),
     ("--schedule", "NAME", "constant, step:0.5,0.78, exponential:0.95 or "
      "cosine:warmup=0.1,cycles=2. [step:0.5,0.78]"),
     ("--batch-size", "INT", "Samples a step. [50]"),
@@ -245,6 +249,49 @@ def bench(
     if plot is not None:
         result.plot(plot)
     return FAILED if result.failures else 0
+
+
+@commands.command(short_help="Check a backward pass, and name what is wrong with it.")
+@click.argument("target", metavar="FILE.py:NAME")
+@_options(
+    ("--inputs", "TEXT", "x=20x4,y=20:3 (shapes; y whole numbers below 3), a .npz file, or a name "
+     "in FILE.py. [inputs of FILE.py]"),
+    ("--params", "TEXT", "The parameters, likewise. [params of FILE.py]"),
+    ("--backward", "NAME", "The backward function. [NAME with backward for forward]"),
+    ("--seed", "INT", "Of random inputs. [0]"),
+    ("--rtol", "NUMBER", "Relative difference allowed. [1e-6]"),
+    ("--json", "FILE", "Write the report for machines."),
+    ("--plot", "FILE.png", "Draw the heat map of the error; needs matplotlib."),
+)  # fmt: skip
+def gradcheck(
+    target: str,
+    inputs: str | None,
+    params: str | None,
+    backward: str | None,
+    seed: int | None,
+    rtol: float | None,
+    json: str | None,
+    plot: str | None,
+) -> int:
+    """Compare gradients with measured slopes, and name the fault where they differ.
+
+    NAME is a forward function, a function that returns (loss, gradients), an object or a class
+    with forward and backward, or a model. The exit code is 1 where there is a fault.
+    """
+    from mlcore.gradcheck import command
+
+    report = command.run(
+        target, inputs, params, backward, seed or 0, rtol=1e-6 if rtol is None else rtol
+    )
+    click.echo(str(report))
+    if json is not None:
+        command.write_json(report, json)
+    if plot is not None:
+        from mlcore.plots import save
+
+        # Without axes to draw on, the report makes a figure.
+        save(cast("Figure", report.plot()), plot)
+    return 0 if report else FAILED
 
 
 @commands.group(cls=Group)

@@ -152,6 +152,9 @@ class PythonExecutor:
         totals : Totals, optional
             Sums over the steps before, which are added to; new ones by default.
 
+        Steps whose gradients are added up make one update together: then the optimizer's own
+        count is that of the groups, and the plan's updates follow the last step of each.
+
         Returns
         -------
         Totals
@@ -164,12 +167,15 @@ class PythonExecutor:
         """
         totals = Totals() if totals is None else totals
         self.settings["learning_rate"] = learning_rate
+        group = self.plan.accumulation
         with np.errstate(all="ignore"):
             for at in range(first, last):
                 start = at * self.plan.batch_size
                 rows = order[start : start + self.plan.batch_size]
                 self.settings["step"] = step + at - first
-                self.settings["update"] = update + at - first + 1
+                number = (update + at - first) % group
+                self.settings["number"] = number
+                self.settings["update"] = (update + at - first) // group + 1
                 views = self._bind(rows)
                 kept = {name: views[name].copy() for name in self._running}
                 for operation in self._before:
@@ -178,6 +184,9 @@ class PythonExecutor:
                     outputs[start : start + len(rows)] = views[self._name(self.plan.outputs)]
                 if self.plan.losses is not None:
                     loss = float(views[self.plan.losses.name].sum(dtype=np.float64))
+                    weight = self._weight(views)
+                    if self.plan.penalties is not None:
+                        loss += weight * float(views[self.plan.penalties.name].sum())
                     if self._after and self.guard and not math.isfinite(loss):
                         error = self._diagnose(at, loss, views)
                         for name, values in kept.items():
@@ -185,9 +194,11 @@ class PythonExecutor:
                         raise error
                     totals.loss += loss
                     totals.correct += self._correct(views)
-                    totals.weight += self._weight(views)
+                    totals.weight += weight
                 totals.samples += len(rows)
                 for operation in self._after:
+                    if operation.phase == "update" and number + 1 < group:
+                        break
                     self._call(operation, views)
         return totals
 

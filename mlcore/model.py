@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlcore import door, kernels, losses, optimizers, schedules
+from mlcore import door, kernels, losses, optimizers, regularizers, schedules
 from mlcore.callbacks import collect
 from mlcore.data.dataset import Dataset
 from mlcore.door import Inputs, Targets, with_channel
@@ -27,6 +27,7 @@ from mlcore.layers.base import ParameterSpec, Shape, check_size
 from mlcore.losses import Loss, last_active
 from mlcore.optimizers import Optimizer
 from mlcore.plan import Plan, aligned_zeros, lower, table
+from mlcore.regularizers import Regularizer
 from mlcore.trainer import (
     EVALUATION_BATCH,
     Evaluation,
@@ -139,6 +140,7 @@ class Sequential:
         self.places: dict[tuple[str, str], Place] = {}
         self.loss: Loss | None = None
         self.optimizer: Optimizer | None = None
+        self.regularizer: Regularizer | None = None
         self.optimizer_state: dict[str, NDArray[Any]] = {}
         self.progress = Progress()
         self.training: Training | None = None
@@ -354,7 +356,9 @@ class Sequential:
         size = self.parameters.nbytes / 1024
         lines.append(("total", "", "", f"{count:,}"))
         body = table(("layer", "settings", "output", "parameters"), lines, right=(3,))
-        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}"
+        still = sum(place.spec.size for place in self.places.values() if not place.trainable)
+        kept = f", {still:,} parameters that no update touches" if still else ""
+        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}{kept}"
 
     def fit(
         self,
@@ -370,6 +374,7 @@ class Sequential:
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
         schedule: Any = None,
+        regularizer: str | Regularizer | dict[str, Any] | None = None,
         callbacks: AnyCallback | Iterable[AnyCallback] = (),
         shuffle: bool = True,
         seed: int | None = None,
@@ -410,6 +415,10 @@ class Sequential:
             the validation data.
         schedule : Schedule, str, dict or callable, optional
             Learning rate over the epochs, see `mlcore.schedules`.
+        regularizer : Regularizer, str or dict, optional
+            A penalty on the whole model, beside those of its layers: L1 and L2 of all trainable
+            weights, `Norm` of all trainable parameters as one vector, see `mlcore.regularizers`.
+            Every loss that is reported, now and by `evaluate` later, contains the penalties.
         callbacks : callable, Callback, or an iterable of them
             A plain function is called after each epoch as ``f(epoch, logs)``.
         shuffle : bool
@@ -426,8 +435,8 @@ class Sequential:
             history continue up to `epochs` in all, to the same bits as a run that was never
             stopped, where the data, weights and `epochs` are the same (a schedule that counts in
             fractions of `epochs` stretches with them). Give the other settings again; loss,
-            optimizer, schedule, batch size, seed, shuffling, frozen layers and the number of
-            samples are compared, and what differs is refused.
+            optimizer, schedule, regularizer, batch size, seed, shuffling, frozen layers and the
+            number of samples are compared, and what differs is refused.
 
         Returns
         -------
@@ -451,6 +460,7 @@ class Sequential:
             shuffle=bool(shuffle),
             seed=check_seed(self.seed if seed is None else seed),
             evaluate_train=bool(evaluate_train),
+            regularizer=regularizers.get(regularizer),
         )
         chosen_loss = losses.get(loss or self.loss or "softmax_cross_entropy")
         chosen_optimizer = self._optimizer_for(optimizer, resume)
@@ -459,8 +469,9 @@ class Sequential:
         given, held = self._hold_out(given, validation_data, validation_split)
         inputs = given.inputs
         with self._built_for(inputs):
-            for layer in self.layers[1:]:
-                if isinstance(layer, Standardize):
+            first = next((layer for layer in self.layers if not layer.reshapes), None)
+            for layer in self.layers:
+                if isinstance(layer, Standardize) and layer is not first:
                     layer.require_fitted()
             chosen_loss.absorbs(self.layers)
             targets = self._targets(chosen_loss, given, class_weight)
@@ -471,7 +482,6 @@ class Sequential:
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
-        first = self.layers[0]
         if isinstance(first, Standardize) and not first.fitted:
             first.adapt_rows(inputs)
         return trainer.run()
@@ -485,7 +495,7 @@ class Sequential:
         sample_weight: ArrayLike | None = None,
         batch_size: int = EVALUATION_BATCH,
     ) -> dict[str, float]:
-        """Return the loss and, where the targets are classes, the accuracy.
+        """Return the loss, penalties included, and, where the targets are classes, the accuracy.
 
         Parameters
         ----------
@@ -594,7 +604,18 @@ class Sequential:
         """Return the class of each sample, (n,): the largest output, or 1 where a single
         probability is above one half, or, with a hinge or perceptron loss, a single output above
         zero.
+
+        Raises
+        ------
+        InputError
+            Where a sample does not become a row of outputs.
         """
+        self._require_built()
+        if len(self.output_shape) != 1:
+            raise InputError(
+                "classes are told by rows of outputs, and the model gives "
+                f"{samples(self.output_shape)}"
+            )
         if self.outputs == 1 and self.loss is not None and self.loss.by_sign:
             return (self.predict(x, batch_size=batch_size)[:, 0] > 0).astype(np.int64)
         if self.outputs > 1 or self._link() == "softmax":
@@ -615,13 +636,18 @@ class Sequential:
         *,
         loss: str | Loss | dict[str, Any] | None = None,
         sample_weight: ArrayLike | None = None,
+        regularizer: str | Regularizer | dict[str, Any] | None = None,
         training: bool = False,
     ) -> tuple[float, NDArray[Any]]:
         """Return the mean loss over all samples as one batch, and its gradient.
 
+        Both contain the penalties on the parameters.
+
         Parameters
         ----------
         x, y, loss, sample_weight : as for `fit`
+        regularizer : optional
+            By default that of the last fit.
         training : bool
             Whether layers behave as in training: noise layers act, with the draws of the model's
             next step, and batch norm takes the moments of the batch. By default it takes its
@@ -642,6 +668,7 @@ class Sequential:
             targets = self._targets(chosen, given)
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
+            regularizer=regularizers.get(regularizer) or self.regularizer,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
             weighted=targets.weights is not None,
         )  # fmt: skip
@@ -661,6 +688,7 @@ class Sequential:
         *,
         loss: str | Loss | dict[str, Any] | None = None,
         optimizer: str | Optimizer | dict[str, Any] | None = None,
+        regularizer: str | Regularizer | dict[str, Any] | None = None,
         training: bool = True,
     ) -> Plan:
         """Return what a step runs, kernel by kernel; print it to see a table.
@@ -671,8 +699,8 @@ class Sequential:
         Parameters
         ----------
         batch_size : int
-        loss, optimizer : optional
-            By default those of the last fit, else softmax_cross_entropy and SGD().
+        loss, optimizer, regularizer : optional
+            By default those of the last fit, else softmax_cross_entropy, SGD() and none.
         training : bool
             A training step, or a prediction.
         """
@@ -686,6 +714,7 @@ class Sequential:
             batch_size=size,
             loss=chosen,
             optimizer=optimizers.get(optimizer or self.optimizer or "sgd"),
+            regularizer=regularizers.get(regularizer) or self.regularizer,
             noise=True,
             labelled=chosen.takes_labels(self.outputs),
         )

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from mlcore.kernels import TABLE, Backend
 from mlcore.kernels.errors import InputError
-from mlcore.kernels.table import KINDS, Dims, match
+from mlcore.kernels.table import KINDS, Dims, blocks_of, match
 from mlcore.layers.activation import ActivationFunction
 from mlcore.layers.base import Backward, Layer
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlcore.losses import Loss
     from mlcore.model import Sequential
     from mlcore.optimizers import Optimizer
+    from mlcore.regularizers import Regularizer
 
 ALIGNMENT = 64
 Phase = Literal["data", "forward", "loss", "backward", "update"]
@@ -141,6 +142,19 @@ class Segment:
     decays: bool
 
 
+def part_of(buffer: Buffer, first: int, last: int) -> Buffer:
+    """Return rows `first` to `last` - 1 of a scratch buffer."""
+    if (first, last) == (0, buffer.shape[0]):
+        return buffer
+    row = math.prod(buffer.shape[1:]) * buffer.dtype.itemsize
+    return replace(
+        buffer,
+        name=f"{buffer.name}[{first}:{last}]",
+        shape=(last - first, *buffer.shape[1:]),
+        offset=buffer.offset + first * row,
+    )
+
+
 @dataclass(repr=False)
 class Plan:
     """A flat list of kernel calls and the memory they need.
@@ -160,6 +174,13 @@ class Plan:
         One loss a sample.
     weights : Buffer or None
         The weight of each sample, where they have any.
+    penalties : Buffer or None
+        One number for each penalty on the parameters; all of them belong to the mean loss.
+    accumulation : int
+        The steps whose gradients make one update.
+    unfused : list of str
+        Why gradients are written and updates follow them, where the native engine would else
+        take each update while its gradient is still in the cache.
     """
 
     batch_size: int
@@ -170,6 +191,14 @@ class Plan:
     outputs: Buffer | None = None
     losses: Buffer | None = None
     weights: Buffer | None = None
+    penalties: Buffer | None = None
+    accumulation: int = 1
+    unfused: list[str] = field(default_factory=list)
+
+    @property
+    def fused(self) -> bool:
+        """Whether there are updates that may be taken as soon as their gradient is there."""
+        return not self.unfused and any(op.phase == "update" for op in self.operations)
 
     @property
     def flops(self) -> float:
@@ -179,12 +208,11 @@ class Plan:
     def bind(self, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int) -> Views:
         """Return the views of all buffers by name, with `batch` rows in those of the arena."""
         views: Views = {}
-        named = [buffer for op in self.operations for buffer in op.buffers.values()]
         # No kernel need know the outputs in the shape of rows.
-        for buffer in named if self.outputs is None else [*named, self.outputs]:
+        for buffer in [*self.buffers(), *([] if self.outputs is None else [self.outputs])]:
             if buffer.place in ("arena", "scratch"):
-                scratch = buffer.place == "scratch"
-                shape = buffer.shape if scratch else (batch, *buffer.shape[1:])
+                whole = buffer.place == "scratch"
+                shape = buffer.shape if whole else (batch, *buffer.shape[1:])
                 size = math.prod(shape) * buffer.dtype.itemsize
                 part = arena[buffer.offset : buffer.offset + size]
                 views[buffer.name] = part.view(buffer.dtype).reshape(shape)
@@ -193,6 +221,13 @@ class Plan:
                 part = vectors[buffer.place][buffer.offset : buffer.offset + size]
                 views[buffer.name] = part.reshape(buffer.shape)
         return views
+
+    def buffers(self) -> Iterator[Buffer]:
+        """Yield every array of every operation, some of them many times."""
+        for operation in self.operations:
+            yield from operation.buffers.values()
+        if self.penalties is not None:
+            yield self.penalties
 
     def __repr__(self) -> str:
         return str(self)
@@ -220,6 +255,8 @@ class Plan:
             f"batch {self.batch_size}, {self.dtype.name}, backend {self.backend.name}, "
             f"arena {self.arena_bytes / 1024:.1f} KiB"
         )
+        if self.unfused:
+            title += f"\ngradients are written before updates: {', '.join(self.unfused)}"
         return f"{title}\n{table(head, lines, right=(0, 5, 6))}"
 
 
@@ -250,7 +287,12 @@ def _shapes(operation: Operation) -> str:
         for called, down, across in WINDOW_SETTINGS
         if down in given
     ]
-    text = f"{', '.join(sides[True])} -> {', '.join(sides[False])}"
+    settings += [
+        f"{name} {operation.arguments[name]:g}"
+        for name in ("l1", "l2", "norm", "limit", "steps")
+        if operation.arguments.get(name)
+    ]
+    text = f"{', '.join(sides[True])} -> {', '.join(sides[False])}".lstrip()
     return f"{text} ({', '.join(settings)})" if settings else text
 
 
@@ -305,13 +347,13 @@ class Lowering:
     def batch_buffer(self, name: str, *columns: int, kind: str = "real") -> Buffer:
         """Return a scratch buffer with the batch as its first axis."""
         dtype = np.dtype(KINDS[kind] or self.plan.dtype)
-        return self._in_arena(name, "arena", (self.plan.batch_size, *columns), dtype)
+        return self._reserve(name, "arena", (self.plan.batch_size, *columns), dtype)
 
-    def scratch(self, name: str, *shape: int) -> Buffer:
-        """Return a scratch buffer of numbers that belong to no sample."""
-        return self._in_arena(name, "scratch", shape, self.plan.dtype)
+    def scratch(self, name: str, *shape: int, kind: str = "real") -> Buffer:
+        """Return a scratch buffer of a shape that has nothing to do with the batch."""
+        return self._reserve(name, "scratch", shape, np.dtype(KINDS[kind] or self.plan.dtype))
 
-    def _in_arena(
+    def _reserve(
         self, name: str, place: str, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Buffer:
         buffer = Buffer(name, place, shape, dtype, self.plan.arena_bytes)
@@ -349,6 +391,23 @@ class Lowering:
         """Return the gradient of a parameter of `layer`, shaped like the parameter."""
         parameter = self.parameter(layer, name, shape)
         return replace(parameter, name=f"{parameter.name}.grad", memory="", place="gradients")
+
+    def unfuse(self, reason: str) -> None:
+        """Have every gradient written before the updates follow; the plan says why."""
+        self.plan.unfused.append(reason)
+
+    def block_sums(
+        self, name: str, owner: str, phase: Phase, place: str, segments: Sequence[Segment]
+    ) -> Buffer:
+        """Add the sums over runs of a flat vector, and return them all, one row a block."""
+        counts = [blocks_of(segment.stop - segment.start) for segment in segments]
+        sums = self.scratch(name, sum(counts), 2, kind="sums")
+        first = 0
+        for segment, count in zip(segments, counts, strict=True):
+            part = part_of(sums, first, first + count)
+            self.add("block_sums", owner, phase, x=self.vector(place, segment), sums=part)
+            first += count
+        return sums
 
     def vector(self, place: str, segment: Segment) -> Buffer:
         """Return a run of a flat vector: parameters, gradients or optimizer state."""
@@ -388,7 +447,9 @@ def lower(
     batch_size: int,
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
+    regularizer: Regularizer | None = None,
     gradients: bool = False,
+    fused: bool = True,
     noise: bool = False,
     source_dtype: DTypeLike = np.float32,
     labelled: bool = False,
@@ -404,8 +465,15 @@ def lower(
         Without one the plan ends with the model's output.
     optimizer : Optimizer, optional
         With one the plan updates the parameters.
+    regularizer : Regularizer, optional
+        The penalty on the whole model, beside those of its layers.
     gradients : bool
         Whether to write the gradients of the parameters; an optimizer implies it.
+    fused : bool
+        Whether the native engine may take an update while its gradient is still in the cache,
+        and never write one. False has gradients and optimizer state stand in their flat vectors
+        after every step. Where something needs whole gradients, the plan is unfused anyway, and
+        says so.
     noise : bool
         Whether layers behave as in training: noise layers act, and batch norm takes the moments of
         the batch.
@@ -435,12 +503,90 @@ def lower(
     plan.outputs = lowering.reshaped(x, -1)
     if loss is not None:
         grad = loss.lower(lowering, plan.outputs, labelled, weighted)
+        penalties = _lower_penalties(lowering, regularizer)
         if backward_wanted and grad is not None:
             learning = {place.layer for place in model.places.values() if place.trainable}
             _lower_backward(backwards, lowering.reshaped(grad, *x.sample), learning)
+            for penalty in penalties:
+                penalty.lower_gradient(lowering)
     if optimizer is not None:
+        if not fused:
+            lowering.unfuse("asked for")
+        for penalty in penalties:
+            lowering.unfuse(penalty.name)
         optimizer.lower(lowering)
+        _lower_constraints(lowering)
     return plan
+
+
+@dataclass
+class Penalty:
+    """A regularizer on runs of the parameters."""
+
+    owner: str
+    name: str
+    regularizer: Regularizer
+    segments: list[Segment]
+    sums: Buffer | None = None
+
+    def lower(self, plan: Lowering, value: Buffer) -> None:
+        """Add its value."""
+        self.sums = plan.block_sums(
+            f"sums of {self.name}", self.owner, "loss", "parameters", self.segments
+        )
+        plan.add(
+            "penalty", self.owner, "loss",
+            sums=self.sums, **self.regularizer.strengths, value=value,
+        )  # fmt: skip
+
+    def lower_gradient(self, plan: Lowering) -> None:
+        """Add its gradient to that of the loss."""
+        for segment in self.segments:
+            plan.add(
+                "penalty_gradient", self.owner, "backward",
+                parameters=plan.vector("parameters", segment), sums=self.sums,
+                **self.regularizer.strengths, gradients=plan.vector("gradients", segment),
+            )  # fmt: skip
+
+
+def _lower_penalties(lowering: Lowering, regularizer: Regularizer | None) -> list[Penalty]:
+    """Add the values of all penalties to the loss, and return them."""
+    penalties = [
+        Penalty(
+            layer,
+            f"{place.spec.regularizer.name} of {layer}.{name}",
+            place.spec.regularizer,
+            [Segment(place.start, place.stop, place.decays)],
+        )
+        for (layer, name), place in lowering.model.places.items()
+        if place.trainable and place.spec.regularizer is not None
+    ]
+    if regularizer is not None:
+        runs = lowering.segments(split_by_decay=not regularizer.of_biases)
+        meant = [run for run in runs if run.decays or regularizer.of_biases]
+        name = f"{regularizer.name} of the model"
+        penalties.append(Penalty("model", name, regularizer, meant))
+    penalties = [penalty for penalty in penalties if penalty.segments]
+    if penalties:
+        values = lowering.scratch("penalties", len(penalties), kind="sums")
+        lowering.plan.penalties = values
+        for number, penalty in enumerate(penalties):
+            penalty.lower(lowering, part_of(values, number, number + 1))
+    return penalties
+
+
+def _lower_constraints(lowering: Lowering) -> None:
+    """Add what brings parameters back to their limits after the update."""
+    for (layer, name), place in lowering.model.places.items():
+        limit = place.spec.constraint
+        if limit is not None and place.trainable:
+            columns = place.shape[-1]
+            weights = Buffer(
+                f"{layer}.{name} by columns", "parameters",
+                (place.spec.size // columns, columns), lowering.plan.dtype, place.start,
+            )  # fmt: skip
+            lowering.unfuse(f"max_norm of {layer}.{name}")
+            lowering.add("max_norm", layer, "update", weights=weights, limit=limit.max_value)
 
 
 def _lower_backward(

@@ -264,6 +264,7 @@ def _fit(
             batch_size=config.batch_size,
             validation_data=parts.validation,
             schedule=schedules.get(config.schedule),
+            regularizer=config.make_regularizer(),
             callbacks=keep,
             verbose=0 if quiet else 1,
         )

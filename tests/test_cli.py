@@ -130,6 +130,7 @@ def test_best_checkpoint_is_of_the_best_validation_accuracy():
          "--schedule", "exponential:0.9", "--backend", "numpy", "--validation-split", "0.3"],
         ["--optimizer", "sgd", "--momentum", "0.9", "--weight-decay", "1e-7", "--layers", "none",
          "--initializer", "glorot_uniform", "--learning-rate", "1e-05"],
+        ["--optimizer", "adagrad", "--global-clipnorm", "0.5", "--l2", "1e-4"],
     ],
 )  # fmt: skip
 def test_config_repeats_the_run_from_another_folder(place, monkeypatch, settings):
@@ -170,7 +171,8 @@ BAD_OPTIONS = [
     ("--validation-split nan", "nan"), ("--optimizer adm", "Did you mean 'adam'?"),
     ("--activation rellu", "Did you mean 'relu'?"), ("--initializer he_nomal", "'he_normal'"),
     ("--optimizer adam --momentum 0.5", "momentum is no setting of the optimizer adam"),
-    ("--momentum 1", "below 1"), ("--weight-decay nan", "nan"),
+    ("--momentum 1", "below 1"), ("--weight-decay nan", "nan"), ("--l2 -1", "l2 of L2"),
+    ("--global-clipnorm 0", "above 0"),
     ("--data mnist-sampel", "Did you mean 'mnist-sample'?"),
     ("--data okk.h5", "Did you mean 'ok.h5'?"), ("--data no/such.h5", "folder no"),
     ("--config nope.toml", "nope.toml"), ("--config .", "not a file"),

@@ -24,14 +24,20 @@ import pytest
 
 import mlcore
 from mlcore import (
+    L1,
+    L1L2,
+    L2,
     SGD,
     Activation,
+    Adagrad,
     Adam,
     AdamW,
     Dense,
     Dropout,
     GaussianNoise,
+    MaxNorm,
     NonFiniteLossError,
+    Norm,
     RMSprop,
     Sequential,
     kernels,
@@ -82,6 +88,7 @@ class Case:
     shape: tuple[int, ...] = ()
     # Where inputs are whole numbers below it.
     vocabulary: int = 0
+    regularizer: Any = None
 
     @property
     def steps(self) -> int:
@@ -139,6 +146,8 @@ class Side:
         loss = losses.get(case.loss)
         if not lowering:
             lowering = {"loss": loss, "optimizer": case.optimizer, "noise": True}
+        if "loss" in lowering:
+            lowering["regularizer"] = case.regularizer
         self.plan = lower(
             self.model, batch_size=case.batch_size, source_dtype=self.inputs.dtype,
             labelled=self.targets.labelled, weighted=self.targets.weights is not None, **lowering,
@@ -151,6 +160,8 @@ class Side:
                 for name in ("gradients", *case.optimizer.state)
             },
         }
+        for name, value in case.optimizer.initial.items():
+            self.vectors[name][...] = value
         self.executor = kind(
             self.plan, self.vectors, self.inputs, self.targets if "loss" in lowering else None,
             scale=case.scale, seed=case.seed, guard=guard,
@@ -272,9 +283,28 @@ def assert_agreement(case, backend, dtype):
             np.testing.assert_array_equal(ours.tensors[which], untouched[which])
 
 
-def drawn_optimizer(rng):
+def drawn_gathering(rng):
+    """What may happen to gradients before an update; half of the time nothing does."""
+    if rng.random() < 0.5:
+        return {}
+    limit = rng.choice(["global_clipnorm", "clipvalue", ""])
+    # Limits of that size are sometimes reached.
+    limits = {"global_clipnorm": 1.0, "clipvalue": 0.01}
+    return {
+        "gradient_accumulation_steps": int(rng.integers(1, 5)),
+        **({limit: limits[limit]} if limit else {}),
+    }
+
+
+def drawn_regularizer(rng, chance):
+    kinds = [L1(2e-3), L2(3e-3), L1L2(1e-3, 2e-3), Norm(0.01)]
+    return kinds[rng.integers(len(kinds))] if rng.random() < chance else None
+
+
+def drawn_optimizer(rng, extra):
     kind = rng.choice(["sgd", "adam", "adamw", "rmsprop"])
     decay = {"weight_decay": float(rng.choice([0.0, 0.01])), "decay_bias": bool(rng.random() < 0.5)}
+    decay |= drawn_gathering(extra)
     momentum = float(rng.choice([0.0, 0.5, 0.9]))
     if kind == "sgd":
         nesterov = bool(momentum and rng.random() < 0.5)
@@ -283,6 +313,8 @@ def drawn_optimizer(rng):
     if kind == "rmsprop":
         centered = bool(rng.random() < 0.5)
         return RMSprop(5e-4, rng.uniform(0.8, 0.99), momentum, 1e-4, centered=centered, **decay)
+    if extra.random() < 0.3:
+        return Adagrad(1e-3, float(extra.choice([0.0, 0.1])), 1e-4, **decay)
     make = Adam if kind == "adam" else AdamW
     return make(1e-3, rng.uniform(0.5, 0.95), rng.uniform(0.9, 0.9999), 1e-4, **decay)
 
@@ -310,6 +342,8 @@ def drawn_loss(rng):
 def drawn_case(seed):
     """Return a random network of up to five hidden layers, with data that fit it."""
     rng = np.random.default_rng(seed)
+    # Of its own, so that the networks stay as they were.
+    extra = np.random.default_rng([seed, 1])
     widths = [int(rng.integers(1, 131)) for _ in range(rng.integers(0, 6))]
     if widths and seed % 5 == 0:
         widths[rng.integers(0, len(widths))] = int(rng.integers(513, 700))
@@ -330,6 +364,9 @@ def drawn_case(seed):
         settings = {
             "use_bias": bool(rng.random() < 0.8), "trainable": bool(rng.random() < 0.85),
             "activation": None if apart else drawn_activation(rng, width),
+            "kernel_regularizer": drawn_regularizer(extra, 0.15),
+            "bias_regularizer": drawn_regularizer(extra, 0.1),
+            "kernel_constraint": MaxNorm(1.0) if extra.random() < 0.15 else None,
         }  # fmt: skip
         specs.append((Dense, width, settings))
         if apart:
@@ -350,7 +387,7 @@ def drawn_case(seed):
     source = str(rng.choice(["uint8", "float32", "float64"]))
     return Case(
         layers,
-        drawn_optimizer(rng),
+        drawn_optimizer(rng, extra),
         features=int(rng.integers(1, 131)),
         outputs=outputs,
         samples=samples,
@@ -362,6 +399,7 @@ def drawn_case(seed):
         scale=1 / 255 if source == "uint8" else float(rng.choice([1.0, 0.5])),
         seed=seed,
         factors=[1.0, 0.7, 0.4],
+        regularizer=drawn_regularizer(extra, 0.3),
     )
 
 
@@ -427,6 +465,14 @@ OPTIMIZERS = [
     AdamW(0.003, epsilon=1e-5, weight_decay=0.3, decay_bias=False),
     RMSprop(0.001, epsilon=1e-5),
     RMSprop(0.001, 0.9, 0.8, 1e-4, centered=True, weight_decay=0.01, decay_bias=False),
+    Adagrad(0.003, epsilon=1e-5),
+    Adagrad(0.003, 0.1, weight_decay=0.02, decay_bias=False),
+    SGD(0.05, 0.9, global_clipnorm=0.1),
+    SGD(0.05, 0.9, clipvalue=0.01, gradient_accumulation_steps=2),
+    Adam(0.003, epsilon=1e-5, gradient_accumulation_steps=3),
+    AdamW(
+        0.003, epsilon=1e-5, decay_bias=False, global_clipnorm=0.1, gradient_accumulation_steps=3
+    ),
 ]
 
 
@@ -542,16 +588,16 @@ def test_all_that_is_built_in_trains_natively(backend):
         assert isinstance(Side(case, executor_for, "numpy", "float32").executor, PythonExecutor)
 
 
-def mlp(*widths, activation="relu", noise=False):
+def mlp(*widths, activation="relu", noise=False, **settings):
     """Return the layers of a network, with the noise of DESIGN's second workload if wanted."""
 
     def layers():
         hidden = []
         for width in widths[:-1]:
             hidden += [GaussianNoise(0.05)] if noise else []
-            hidden += [Dense(width, activation)]
+            hidden += [Dense(width, activation, **settings)]
             hidden += [Dropout(0.1)] if noise else []
-        return [*hidden, Dense(widths[-1])]
+        return [*hidden, Dense(widths[-1], **settings)]
 
     return layers
 
@@ -614,10 +660,27 @@ WORKLOADS = {
         mlp(64, 64, 3), SGD(0.01, 0.9), samples=500, batch_size=230, loss="hinge", weighted=True
     ),
     "wide": Case(mlp(1100, 1030, 7), RMSprop(0.001), 33, 7, samples=70, batch_size=64),
+    "mnist-mlp, whole gradients": Case(
+        mlp(512, 64, 32, 10, kernel_regularizer=L1L2(1e-5, 1e-4), kernel_constraint=MaxNorm(1.5)),
+        AdamW(0.001, decay_bias=False, global_clipnorm=0.5, gradient_accumulation_steps=2),
+        samples=230, batch_size=50, regularizer=Norm(1e-3), **IMAGES,
+    ),
+    "eggholder, whole gradients": Case(
+        mlp(64, 64, 1, kernel_constraint="max_norm"), Adagrad(0.01, clipvalue=0.1), 2,
+        samples=3500, batch_size=1000, regularizer=L2(1e-4), **NUMBER,
+    ),
+    "dying, whole gradients": Case(
+        mlp(*[2] * 10, 1, bias_regularizer="l1"),
+        Adam(0.001, global_clipnorm=0.1, gradient_accumulation_steps=3), 1, samples=300,
+        batch_size=64, **NUMBER,
+    ),
 }  # fmt: skip
 
 
-CHUNKED = ["mnist-mlp with noise", "tiny", "higgs", "lenet with norms", "weighted"]
+CHUNKED = [
+    "mnist-mlp with noise", "tiny", "higgs", "lenet with norms", "weighted",
+    "mnist-mlp, whole gradients",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -700,7 +763,7 @@ def test_the_number_of_threads_may_change_between_chunks():
     assert side.bits == trained(case, 5, count=2).bits
 
 
-@pytest.mark.parametrize("name", ["mnist-mlp", "tiny", "higgs"])
+@pytest.mark.parametrize("name", ["mnist-mlp", "tiny", "higgs", "mnist-mlp, whole gradients"])
 def test_changes_between_runs_are_seen(name):
     case = WORKLOADS[name]
     sides = native(case, "float64"), python(case, "float64")

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -321,6 +322,13 @@ def test_settings_survive_a_file():
         assert LAYERS[layer.kind] is type(layer)
 
 
+def test_every_layer_is_documented():
+    page = (Path(__file__).parents[1] / "docs" / "layers.md").read_text(encoding="utf-8")
+    for layer in LAYERS.values():
+        assert f"| `{layer.__name__}(" in page
+        assert layer is getattr(mlcore, layer.__name__)
+
+
 def test_weights_for_other_images_are_refused(tmp_path):
     def model(sample):
         return Sequential([Conv2D(2, 3), GlobalAvgPool(), Dense(2)], seed=1).build(sample)
@@ -345,6 +353,7 @@ def test_tables():
     table = str(model)
     assert "(batch, 9, 8, 2)" in table
     assert "3x3, same, relu" in table
+    assert table.endswith("14 parameters that no update touches")
     plan = str(model.plan(4))
     for kernel in ("conv2d", "conv2d_backward", "batch_norm", "normalize", "layer_norm"):
         assert f"  {kernel}  " in plan
@@ -401,6 +410,8 @@ def test_losses_of_images():
     model = Sequential([Conv2D(3, 3)], seed=1)
     with pytest.raises(InputError, match=r"takes rows of logits; conv2d_1 gives .*\(7, 6, 3\)"):
         model.fit(x, y, verbose=0)
+    with pytest.raises(InputError, match="the model gives samples of 7x6x3"):
+        model.build((9, 8, 2)).predict_classes(x)
     hidden = Sequential([Conv2D(1, (9, 8), activation="sigmoid"), Flatten()], seed=1)
     hidden.fit(x, y > 0, loss="sigmoid_cross_entropy", verbose=0)
     kernels_used = [op.kernel for op in hidden.plan().operations]

@@ -227,6 +227,18 @@ def test_the_variance_of_features_far_from_zero_stays_precise(backend):
     np.testing.assert_allclose(arguments["inverse"], wanted["inverse"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("value", [-np.inf, np.nan, 0.0])
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
+def test_of_equals_the_first_inside_is_the_largest(backend, value):
+    windows = {"size_h": 2, "size_w": 2, "stride_h": 2, "stride_w": 2, "pad_top": 1, "pad_left": 1}
+    x, grad = np.full((1, 3, 3, 1), value), np.arange(1.0, 5).reshape(1, 2, 2, 1)
+    out, dx = np.empty_like(grad), np.empty_like(x)
+    backend.call("max_pool", x=x, **windows, out=out)
+    backend.call("max_pool_backward", grad=grad, x=x, **windows, dx=dx)
+    np.testing.assert_array_equal(out, np.full_like(out, value))
+    assert dx[0, :, :, 0].tolist() == [[1, 2, 0], [3, 4, 0], [0, 0, 0]]
+
+
 @pytest.mark.parametrize("backend", BACKENDS, ids=label)
 class TestTheDoor:
     def linear(self, backend, **changes):
@@ -269,7 +281,7 @@ class TestTheDoor:
         with pytest.raises(InputError, match=rf"labels\[1\] is {bad}; it must be in 0..2"):
             backend.call(
                 "softmax_cross_entropy", logits=np.zeros((2, 3)), labels=np.array([0, bad]),
-                losses=np.empty(2),
+                smoothing=0.0, losses=np.empty(2),
             )  # fmt: skip
 
     @pytest.mark.parametrize("bad", [-1, 5])

@@ -69,11 +69,16 @@ KINDS = {
     "join_sums": JOIN_SUMS, "normalize_backward": NORMALIZE_BACKWARD, "layer_norm": LAYER_NORM,
     "layer_norm_backward": LAYER_NORM_BACKWARD, "add_partials": ADD_PARTIALS,
     "embedding": EMBEDDING, "embedding_backward": EMBEDDING_BACKWARD,
+    "pack": PACK,
+    "block_sums": BLOCK_SUMS, "penalty": PENALTY, "penalty_gradient": PENALTY_GRADIENT,
+    "accumulate": ACCUMULATE, "clip": CLIP, "max_norm": MAX_NORM,
 }
 UPDATES = {
     "plain_sgd": PLAIN_SGD, "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP,
+    "adagrad": ADAGRAD,
+    "write_gradient": WRITE_GRADIENT,
 }
-SHARINGS = {"rows": BY_ROWS, "panels": BY_PANELS, "cells": BY_CELLS}
+SHARINGS = {"rows": BY_ROWS, "panels": BY_PANELS, "cells": BY_CELLS, "blocks": BY_BLOCKS}
 
 
 cdef struct Run:
@@ -86,6 +91,7 @@ cdef struct Run:
     const int64_t *order
     Py_ssize_t samples, batch, first, last, grain
     int64_t step, update
+    Py_ssize_t group
     double learning_rate
     bint moments
     double betas[2]
@@ -101,7 +107,9 @@ cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
     step.rows = run.order + step.start
     step.count = min(run.batch, run.samples - step.start)
     step.step = run.step + at - run.first
-    step.update = run.update + at - run.first + 1
+    # Steps whose gradients are added up count as one update, which the last of them makes.
+    step.number = (run.update + at - run.first) % run.group
+    step.update = (run.update + at - run.first) // run.group + 1
     step.learning_rate = run.learning_rate
     step.turn = at & 1
     step.grain = run.grain
@@ -126,15 +134,24 @@ cdef double sum_of(const Operation *op, Rows given, const Step *step) noexcept n
 
 
 cdef bint add_totals(Run *run, const Operation *op, const Step *step, Py_ssize_t part) noexcept nogil:
-    """Add a step's loss, right answers and weight; False where the loss must not be learned from."""
-    cdef double loss = sum_of(op, op.x, step)
+    """Add a step's loss, right answers and weight; False where the loss must not be learned from.
+
+    A penalty belongs to the mean loss of a batch, and so to each of its samples.
+    """
+    cdef double loss = sum_of(op, op.x, step), penalties = 0
+    cdef double weight = <double> step.count
+    if op.sample_weights.at != NULL:
+        weight = sum_of(op, op.sample_weights, step)
     cdef Py_ssize_t row
+    for row in range(op.depth):
+        penalties += (<const double *> op.stored.at)[row]
+    if op.depth:
+        loss += weight * penalties
     if run.guard and not isfinite(loss):
         return False
     if part == 0:
         run.loss += loss
-        run.weight += step.count if op.sample_weights.at == NULL else sum_of(
-            op, op.sample_weights, step)
+        run.weight += weight
         if op.targets.at != NULL:
             for row in range(step.count):
                 run.correct += (<const double *> op.targets.at)[row]
@@ -166,6 +183,9 @@ cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
         i = run.prologue
         while i < run.count:
             op = &run.operations[i]
+            if op.updates and step.number + 1 < run.group:
+                i += 1
+                continue
             if op.barrier:
                 barrier_wait(&run.barrier)
             if op.kind == TOTAL:
@@ -344,6 +364,7 @@ cdef class Program:
         op.bias_apart = fields.pop("bias_apart", False)
         op.weight_decay = fields.pop("weight_decay", 0.0)
         op.bias_decay = fields.pop("bias_decay", 0.0)
+        op.updates = fields.pop("updates", False)
         if fields:
             raise TypeError(f"{kind} does not take {sorted(fields)}")
         self.count += 1
@@ -401,9 +422,11 @@ cdef class Program:
     def run(
         self, const int64_t[::1] order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
         int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads,
-        double loss, double correct, double weight
+        double loss, double correct, double weight, Py_ssize_t group
     ):
         """Run steps `first` to `last` - 1 without the GIL.
+
+        The gradients of `group` steps make one update.
 
         Returns
         -------
@@ -431,6 +454,7 @@ cdef class Program:
         run.last = last
         run.step = step
         run.update = update
+        run.group = group
         run.learning_rate = learning_rate
         for i in range(self.count):
             if self.operations[i].update in (ADAM, ADAMW):
@@ -502,6 +526,7 @@ def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
     run.order = FIRST
     run.samples = run.batch = samples
     run.last = 1
+    run.group = 1
     run.barrier.parts = 1
     work(&run, 0, 1)
     return True

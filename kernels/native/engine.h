@@ -36,6 +36,7 @@ typedef struct {
     int64_t update;  /* of the optimizer, from 1 */
     double learning_rate;
     double powers[2]; /* Adam's beta_1 and beta_2, to the power of `update` */
+    ptrdiff_t number; /* among the steps whose gradients are added up, from 0 */
     int turn;
     ptrdiff_t grain; /* threads share out rows by so many */
 } Step;
@@ -45,6 +46,8 @@ typedef enum {
     LOSS,
     COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
     PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL,
+    /* Those between gradients and updates, over flat vectors; see gradients.h. */
+    BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM,
     /* Those of networks of a few units. */
     NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT,
     NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS,
@@ -56,9 +59,14 @@ typedef enum {
     ADD_PARTIALS, EMBEDDING, EMBEDDING_BACKWARD
 } OperationKind;
 
-typedef enum { BY_ROWS, BY_PANELS, BY_CELLS } Sharing;
+typedef enum { BY_ROWS, BY_PANELS, BY_CELLS, BY_BLOCKS } Sharing;
 
-typedef enum { NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP } UpdateKind;
+/* WRITE_GRADIENT updates nothing: it writes the gradient to its place in a flat vector. */
+typedef enum {
+    NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP,
+    ADAGRAD,
+    WRITE_GRADIENT
+} UpdateKind;
 
 typedef struct {
     OperationKind kind;
@@ -66,6 +74,7 @@ typedef struct {
     int single;         /* float, or else double */
     int barrier;        /* whether all threads must have finished what comes before */
     int together;       /* how many operations by rows, from here on, need no barrier */
+    int updates;        /* whether it is left out while gradients of several steps are added up */
     ptrdiff_t columns;  /* of the output, without padding */
     ptrdiff_t depth;    /* of the product */
 

@@ -17,6 +17,7 @@ cdef extern from "engine.h":
         int64_t step, update
         double learning_rate
         double powers[2]
+        Py_ssize_t number
         int turn
         Py_ssize_t grain
 
@@ -25,6 +26,7 @@ cdef extern from "engine.h":
         LOSS
         COUNT_CLASSES, COUNT_SIDES, COPY_OUT
         PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL
+        BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM
         NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT
         NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
         TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION
@@ -34,15 +36,17 @@ cdef extern from "engine.h":
         ADD_PARTIALS, EMBEDDING, EMBEDDING_BACKWARD
 
     ctypedef enum Sharing:
-        BY_ROWS, BY_PANELS, BY_CELLS
+        BY_ROWS, BY_PANELS, BY_CELLS, BY_BLOCKS
 
     ctypedef enum UpdateKind:
         NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP
+        ADAGRAD
+        WRITE_GRADIENT
 
     ctypedef struct Operation:
         OperationKind kind
         Sharing sharing
-        int single, barrier, together
+        int single, barrier, together, updates
         Py_ssize_t columns, depth
         Rows x, out, grad, stored, pre, targets
         const void *source

@@ -145,21 +145,13 @@ cdef void run_typed(
             last_unit)
     elif op.kind == WEIGHT_GRADIENT:
         cells = cells_of(op.depth, columns, op.biased, op.bias_apart, lanes)
-        first_unit = cells.count * part // parts
-        last_unit = cells.count * (part + 1) // parts
-        if op.update == NO_UPDATE:
-            weight_gradient(
-                x, op.x.stride, grad, op.grad.stride, step.count, cells, <real *> op.gradient,
-                first_unit, last_unit)
-        else:
-            rule = update_of(op, step, like)
-            weight_update(
-                x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule,
-                <real *> op.weights, state, <real *> op.gradient, scratch,
-                first_unit, last_unit)
-    elif op.kind == UPDATE:
-        update_part(
-            op, step, columns * part // parts, columns * (part + 1) // parts, like)
+        rule = update_of(op, step, like)
+        weight_update(
+            x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule, <real *> op.weights,
+            state, <real *> op.gradient, scratch, cells.count * part // parts,
+            cells.count * (part + 1) // parts)
+    elif op.kind == UPDATE or BLOCK_SUMS <= op.kind <= MAX_NORM:
+        run_flat(like, op, step, part, parts)
     elif op.kind == ADD_PARTIALS:
         first = columns * part // parts
         last = columns * (part + 1) // parts
@@ -182,7 +174,10 @@ cdef void run_typed(
         update_part(op, step, first * columns, last * columns, like)
         return
     elif op.kind == PACK:
-        pack(x, stored, op.depth, columns, lanes, <real *> op.weights)
+        last_unit = count_panels(columns, lanes)
+        pack(
+            x, stored, op.depth, columns, lanes, <real *> op.weights, last_unit * part // parts,
+            last_unit * (part + 1) // parts)
     elif op.kind == UNPACK:
         unpack(<real *> op.weights, op.depth, columns, lanes, x, stored)
     elif op.kind == LOSS:

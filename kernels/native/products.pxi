@@ -90,14 +90,14 @@ cdef Py_ssize_t packed_size(
 
 cdef void pack(
     const real *w, const real *b, Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t lanes,
-    real *panels
+    real *panels, Py_ssize_t first_panel, Py_ssize_t last_panel
 ) noexcept nogil:
-    """Lay out w (depth, columns) and b in panels; no bias is a bias of zero."""
+    """Lay out w (depth, columns) and b in some of their panels; no bias is a bias of zero."""
     cdef Py_ssize_t number, k
     cdef Panel panel
     cdef real *row
     cdef const real *source
-    for number in range(count_panels(columns, lanes)):
+    for number in range(first_panel, last_panel):
         panel = panel_at(number, columns, depth, lanes)
         for k in range(depth + 1):
             row = panels + panel.offset + k * panel.width
@@ -128,7 +128,9 @@ def pack_panels(const real[:, ::1] w, const real[::1] b, Py_ssize_t lanes, real[
     cdef const real *bias = NULL if b is None else &b[0]
     cdef Py_ssize_t used = (w.shape[0] + 1) * ((w.shape[1] + lanes - 1) // lanes * lanes)
     with nogil:
-        pack(&w[0, 0], bias, w.shape[0], w.shape[1], lanes, &panels[0])
+        pack(
+            &w[0, 0], bias, w.shape[0], w.shape[1], lanes, &panels[0], 0,
+            count_panels(w.shape[1], lanes))
         memset(&panels[0] + used, 0, (panels.shape[0] - used) * sizeof(real))
 
 
@@ -319,6 +321,19 @@ cdef void weight_gradient(
                         gradient + cell.offset)
 
 
+cdef inline void write_cell(
+    Cell cell, Py_ssize_t depth, Py_ssize_t columns, const real *found, real *w, real *b
+) noexcept nogil:
+    """Write the gradient of a cell to those of w (depth, columns) and b, without the padding."""
+    cdef Py_ssize_t row
+    cdef real *target
+    for row in range(cell.taken):
+        target = w + (cell.row + row) * columns if cell.row + row < depth else b
+        memcpy(
+            target + cell.panel.first, found + row * cell.panel.width,
+            cell.panel.columns * sizeof(real))
+
+
 cdef void weight_update(
     const real *x, Py_ssize_t x_row, const real *dz, Py_ssize_t dz_row, Py_ssize_t samples,
     Cells cells, const Update *rule, real *weights, real **state, real *gradient, real *scratch,
@@ -326,6 +341,7 @@ cdef void weight_update(
 ) noexcept nogil:
     """Update the weights from their gradient, cell by cell, while it is in the cache.
 
+    WRITE_GRADIENT leaves them, and writes the gradient to the flat vectors that `state` names.
     Only a sum over more than SAMPLES_A_SUM samples goes through `gradient`, which is as large as
     the weights; `scratch` holds a cell.
     """
@@ -349,5 +365,8 @@ cdef void weight_update(
         found = gradient + cell.offset if long_sum else scratch
         if not long_sum:
             cell_gradient(cell, x, x_row, dz, dz_row, samples, False, 0, 0, scratch)
-        update_span(
-            rule, cell.is_bias, weights + cell.offset, found, state, cell.offset, cell.size)
+        if rule.kind == WRITE_GRADIENT:
+            write_cell(cell, cells.depth, cells.columns, found, state[0], state[1])
+        else:
+            update_span(
+                rule, cell.is_bias, weights + cell.offset, found, state, cell.offset, cell.size)

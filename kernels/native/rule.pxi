@@ -7,6 +7,8 @@ cdef union Options:
     AdamOptions_double adam_double
     RmspropOptions_float rmsprop_single
     RmspropOptions_double rmsprop_double
+    AdagradOptions_float adagrad_single
+    AdagradOptions_double adagrad_double
 
 
 cdef struct Update:
@@ -49,6 +51,11 @@ cdef Options options_of(
         else:
             options.rmsprop_double = rmsprop_options_double(
                 rate, given[0], given[1], given[2], decay)
+    elif op.update == ADAGRAD:
+        if real is float:
+            options.adagrad_single = adagrad_options_float(rate, given[0], decay)
+        else:
+            options.adagrad_double = adagrad_options_double(rate, given[0], decay)
     return options
 
 
@@ -91,6 +98,11 @@ cdef inline void update_span(
         else:
             rmsprop_double(
                 &options.rmsprop_double, weights, gradient, first, second, third, size)
+    elif rule.kind == ADAGRAD:
+        if real is float:
+            adagrad_float(&options.adagrad_single, weights, gradient, first, size)
+        else:
+            adagrad_double(&options.adagrad_double, weights, gradient, first, size)
     else:
         if real is float:
             adam_float(&options.adam_single, weights, gradient, first, second, size)

@@ -16,6 +16,10 @@ cdef extern from "updates.h":
         pass
     ctypedef struct RmspropOptions_double:
         pass
+    ctypedef struct AdagradOptions_float:
+        pass
+    ctypedef struct AdagradOptions_double:
+        pass
 
     SgdOptions_float sgd_options_float(
         double learning_rate, double momentum, double dampening, int nesterov,
@@ -41,6 +45,10 @@ cdef extern from "updates.h":
     RmspropOptions_double rmsprop_options_double(
         double learning_rate, double rho, double epsilon, double momentum, double weight_decay
     ) noexcept nogil
+    AdagradOptions_float adagrad_options_float(
+        double learning_rate, double epsilon, double weight_decay) noexcept nogil
+    AdagradOptions_double adagrad_options_double(
+        double learning_rate, double epsilon, double weight_decay) noexcept nogil
 
     void sgd_float(
         const SgdOptions_float *options, float *parameters, const float *gradients,
@@ -62,6 +70,12 @@ cdef extern from "updates.h":
         const RmspropOptions_double *options, double *parameters, const double *gradients,
         double *square_average, double *gradient_average, double *velocity, Py_ssize_t size
     ) noexcept nogil
+    void adagrad_float(
+        const AdagradOptions_float *options, float *parameters, const float *gradients,
+        float *square_sum, Py_ssize_t size) noexcept nogil
+    void adagrad_double(
+        const AdagradOptions_double *options, double *parameters, const double *gradients,
+        double *square_sum, Py_ssize_t size) noexcept nogil
 
 
 def sgd(
@@ -148,3 +162,20 @@ def rmsprop(
             rmsprop_double(
                 &twice, &parameters[0], &gradients[0], &square_average[0], mean, moving,
                 parameters.shape[0])
+
+
+def adagrad(
+    real[::1] parameters, const real[::1] gradients, real[::1] square_sum, double learning_rate,
+    double epsilon, double weight_decay
+):
+    cdef AdagradOptions_float single
+    cdef AdagradOptions_double twice
+    with nogil:
+        if real is float:
+            single = adagrad_options_float(learning_rate, epsilon, weight_decay)
+            adagrad_float(
+                &single, &parameters[0], &gradients[0], &square_sum[0], parameters.shape[0])
+        else:
+            twice = adagrad_options_double(learning_rate, epsilon, weight_decay)
+            adagrad_double(
+                &twice, &parameters[0], &gradients[0], &square_sum[0], parameters.shape[0])

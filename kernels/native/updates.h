@@ -193,4 +193,31 @@ static inline void NAME(rmsprop)(
     }
 }
 
+typedef struct {
+    real rate, epsilon, decay;
+} NAME(AdagradOptions);
+
+static inline NAME(AdagradOptions) NAME(adagrad_options)(
+    double learning_rate, double epsilon, double weight_decay)
+{
+    return (NAME(AdagradOptions)){
+        .rate = (real)learning_rate, .epsilon = (real)epsilon, .decay = (real)weight_decay};
+}
+
+static inline void NAME(adagrad)(
+    const NAME(AdagradOptions) *options, real *parameters, const real *gradients,
+    real *square_sum, ptrdiff_t size)
+{
+    const NAME(AdagradOptions) o = *options;
+    for (ptrdiff_t i = 0; i < size; i += LANES) {
+        const ptrdiff_t left = size - i;
+        const vec parameter = NAME(load)(parameters + i, left);
+        const vec change = NAME(decayed)(NAME(load)(gradients + i, left), o.decay, parameter);
+        const vec squares = NAME(load)(square_sum + i, left) + change * change;
+        NAME(store)(square_sum + i, left, squares);
+        NAME(store)(
+            parameters + i, left, parameter - o.rate * change / (NAME(sqrt)(squares) + o.epsilon));
+    }
+}
+
 #endif

@@ -29,13 +29,21 @@ UPDATE_SETTINGS = {
     "adam": ("beta_1", "beta_2", "epsilon"),
     "adamw": ("beta_1", "beta_2", "epsilon"),
     "rmsprop": ("rho", "epsilon", "momentum"),
+    "adagrad": ("epsilon",),
 }
 UPDATE_STATE = {
     "sgd": ("velocity",),
     "adam": ("first_moment", "second_moment"),
     "adamw": ("first_moment", "second_moment"),
     "rmsprop": ("square_average", "gradient_average", "velocity"),
+    "adagrad": ("square_sum",),
 }
+# Operations over runs of flat vectors, beside the updates themselves, and the fields of their
+# vectors by the names of the arguments.
+FLAT = ("block_sums", "penalty", "penalty_gradient", "accumulate", "clip", "max_norm")
+FLAT_VECTORS = {
+    "x": "source", "weights": "weights", "parameters": "weights", "gradients": "gradient",
+}  # fmt: skip
 
 
 class Compiler:
@@ -104,9 +112,21 @@ class Compiler:
         self.used += 2 * size if twice else size
 
     def reserve(self) -> NDArray[Any]:
-        """Return the memory of all batch buffers."""
+        """Return the memory of all buffers that are not flat vectors."""
         self.place_buffers()
+        self._place_scratch()
         return aligned_zeros(self.used, np.uint8)
+
+    def _place_scratch(self) -> None:
+        """Place the buffers that no batch has to do with; some are parts of others."""
+        scratch = {b.name: b for b in self.plan.buffers() if b.place == "scratch"}
+        whole, end = 0, 0
+        for buffer in sorted(scratch.values(), key=lambda b: (b.offset, -elements(b))):
+            if buffer.offset >= end:
+                whole, size = self.used - buffer.offset, elements(buffer)
+                end = buffer.offset + size * buffer.dtype.itemsize
+                self.place(buffer.name, size, 0, buffer.dtype.itemsize, False)
+            self.places[buffer.name] = (whole + buffer.offset, 0, 0)
 
     def rows(self, buffer: Buffer | str | None) -> Rows | None:
         """Return where a batch buffer lies, as the program takes it."""
@@ -209,10 +229,13 @@ class Compiler:
     def add_total(self) -> None:
         """Add the sums over a step, after which a loss that is not finite ends the run."""
         judged = self.given_targets.judge is not None
+        penalties = self.plan.penalties
         self.program.add(
             "total", "rows", x=self.rows(self.plan.losses),
             sample_weights=self.rows(self.plan.weights),
             targets=self.rows("right") if judged else None,
+            stored=self.rows(penalties),
+            depth=0 if penalties is None else elements(penalties),
         )  # fmt: skip
 
     def activation_fields(self, given: Any) -> dict[str, Any]:
@@ -221,6 +244,37 @@ class Compiler:
             "activation": self.module.ACTIVATION_CODES[given["activation"]],
             "parameter": given["parameter"],
         }
+
+    def add_flat(self, op: Operation) -> None:
+        """Add an operation over runs of flat vectors, whose blocks threads share."""
+        given, kind = op.arguments, op.kernel
+        fields: dict[str, Any] = {"updates": op.phase == "update"}
+        for name in FLAT_VECTORS.keys() & given.keys():
+            fields[FLAT_VECTORS[name]] = self.of_vector(given[name])
+            fields["columns"] = elements(given[name])
+        if given.get("sums") is not None:
+            fields["out" if kind == "block_sums" else "x"] = self.rows(given["sums"])
+            fields["depth"] = given["sums"].shape[0]
+        if kind in UPDATE_STATE:
+            names = UPDATE_STATE[kind]
+            state = [self.of_vector(given[name]) if given[name] else 0 for name in names]
+            fields |= self.rule_fields(op, state)
+            kind = "update"
+        elif kind in ("penalty", "penalty_gradient"):
+            fields["settings"] = [given[name] for name in ("l1", "l2", "norm")]
+            fields["out"] = self.rows(given.get("value"))
+        elif kind == "accumulate":
+            fields |= {"state": [self.of_vector(given["total"])], "settings": [given["steps"]]}
+        elif kind == "clip":
+            fields["parameter"] = given["limit"]
+        elif kind == "max_norm":
+            depth, columns = given["weights"].shape
+            fields |= {"depth": depth, "columns": columns, "parameter": given["limit"]}
+        self.program.add(kind, "blocks", **fields)
+
+    def of_vector(self, buffer: Buffer) -> int:
+        """Return the address of a run of a flat vector."""
+        return self.address(buffer.place, buffer.offset)
 
     def rule_fields(self, rule: Operation, state: list[int]) -> dict[str, Any]:
         """Return the settings of an update; `state` holds the addresses of its vectors."""

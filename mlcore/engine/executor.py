@@ -50,14 +50,16 @@ class NativeExecutor:
         self.ahead = self.fresh = False
         settings: dict[str, Any] = {"scale": scale, "seed": seed}
         self.panels: Panels | None = self.lender.panels if self.lender else None
-        if NarrowCompiler.suits(plan) and not self.panels:
-            self.vectors = with_gradients(plan, vectors)
+        narrow_enough = NarrowCompiler.suits(plan) and not self.panels
+        # A fused plan on panels is the only one that writes no gradients.
+        writes = narrow_enough or not plan.fused
+        self.vectors = with_gradients(plan, vectors) if writes else vectors
+        if narrow_enough:
             narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
             self.program = narrow.program
             self.useful_threads = 1
         else:
-            self.vectors = vectors
-            wide = WideCompiler(plan, vectors, inputs, targets, panels=self.panels, **settings)
+            wide = WideCompiler(plan, self.vectors, inputs, targets, panels=self.panels, **settings)
             self.program, self.panels = wide.program, wide.packed
             self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
         self._predict = native.predictor()
@@ -88,6 +90,7 @@ class NativeExecutor:
             order, batch, first, last, step=step, update=update, learning_rate=learning_rate,
             guard=self.guard and self.learns, loss=totals.loss, correct=totals.correct,
             weight=totals.weight, threads=min(threads.get_num_threads(), self.useful_threads),
+            group=self.plan.accumulation,
         )  # fmt: skip
         totals.samples += max(0, min(stopped * batch, len(order)) - first * batch)
         if stopped < last:

@@ -6,9 +6,7 @@ Weights stay where they are, and the plan's own updates run over the flat vector
 
 from __future__ import annotations
 
-from typing import Any
-
-from mlcore.engine.compiler import UPDATE_STATE, Compiler, elements
+from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, elements
 from mlcore.kernels import ACTIVATIONS, TABLE
 from mlcore.plan import Buffer, Operation, Plan
 
@@ -73,10 +71,10 @@ class NarrowCompiler(Compiler):
             if op.phase in ("backward", "update") and not totalled:
                 self.add_total()
                 totalled = True
-            if op.phase == "loss":
+            if op.kernel in FLAT or op.kernel in UPDATE_STATE:
+                self.add_flat(op)
+            elif op.phase == "loss":
                 self._add_loss(op)
-            elif op.phase == "update":
-                self._add_update(op)
             elif op.kernel == "linear":
                 self._add_forward(op)
             elif op.kernel == "linear_backward":
@@ -147,19 +145,6 @@ class NarrowCompiler(Compiler):
                 "narrow_input_gradient", "rows", grad=self.rows(grad), out=self.rows(given["dx"]),
                 weights=self.address("parameters", weight.offset), **sizes,
             )  # fmt: skip
-
-    def _add_update(self, op: Operation) -> None:
-        given = op.arguments
-        vector: Buffer = given["parameters"]
-        state = [
-            self.address(name, vector.offset) if given[name] is not None else 0
-            for name in UPDATE_STATE[op.kernel]
-        ]
-        fields: dict[str, Any] = self.rule_fields(op, state)
-        self.program.add(
-            "update", "rows", weights=self.address("parameters", vector.offset),
-            gradient=self.address("gradients", vector.offset), columns=vector.shape[0], **fields,
-        )  # fmt: skip
 
 
 def _bias_follows_weight(op: Operation) -> bool:

@@ -121,9 +121,9 @@ class Spatial:
 
     def _features(self, buffer: Buffer) -> int:
         """Return the address of numbers by feature that one operation leaves to another."""
-        if buffer.memory not in self.compiler.features:
-            self.compiler.features[buffer.memory] = self._array(elements(buffer))
-        return self.compiler.features[buffer.memory]
+        rows = self.compiler.rows(buffer)
+        assert rows is not None
+        return rows[0]
 
     def _activation(self, op: Operation) -> None:
         given = op.arguments
@@ -192,7 +192,7 @@ class Spatial:
 
     def _learn(self, gradient: Buffer, partial: int, row: int) -> None:
         """Leave for the end of the step: the sum over the groups, and the update from it."""
-        self.compiler.updates_behind.append((
+        self.compiler.learning_flat.append((
             "add_partials",
             {
                 "partial": partial, "partial_row": row, "columns": elements(gradient),
@@ -239,7 +239,7 @@ class Spatial:
             "running_variance": self._parameter(given["running_variance"]),
             "settings": [given["momentum"]],
         }
-        self.compiler.updates_behind.append(("join_moments", {**joined, **running}))
+        self.compiler.learning_flat.append(("join_moments", {**joined, **running}))
 
     def _batch_norm_backward(self, op: Operation) -> None:
         given = op.arguments
@@ -291,7 +291,7 @@ class Spatial:
             )  # fmt: skip
             for update in updates.values():
                 if "update" in update:
-                    self.compiler.updates_behind.append(("update", {"columns": channels, **update}))
+                    self.compiler.learning_flat.append(("update", {"columns": channels, **update}))
         if given["dx"] is not None:
             self.compiler.program.add(
                 "normalize_backward", "rows", grad=grad, x=x, out=self._at(given["dx"]),

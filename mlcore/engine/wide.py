@@ -4,6 +4,9 @@ The program differs from the plan in three ways. Weights and optimizer state lie
 long as nobody looks at them; updates are taken while a weight gradient is still in the cache; and
 an activation's derivative is applied where the input gradient that it multiplies has just been
 computed.
+
+A plan that is not fused has gradients written to their flat vector instead. What it does with
+them, and its updates, go over flat vectors, and the weights are packed again after each update.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mlcore.engine.compiler import UPDATE_STATE, Compiler, elements
+from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, elements
 from mlcore.engine.spatial import Spatial
 from mlcore.kernels import ACTIVATIONS
 from mlcore.plan import Buffer, Operation, aligned_zeros
@@ -38,7 +41,7 @@ class Packed:
 
     weight: Buffer
     bias: Buffer | None
-    learns: bool
+    changes: bool
     panels: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -52,8 +55,6 @@ class WideCompiler(Compiler):
     def __init__(self, *given: Any, panels: Panels | None, **settings: Any) -> None:
         self.borrowed = panels is not None
         self.packed: Panels = {} if panels is None else panels
-        # Numbers by feature that one operation leaves to another, by name.
-        self.features: dict[str, int] = {}
         super().__init__(*given, **settings)
 
     def place_buffers(self) -> None:
@@ -110,14 +111,18 @@ class WideCompiler(Compiler):
         for op in self.early:
             self._add_rows(op)
         self.gather_classes()
-        updates: list[dict[str, Any]] = []
+        learning: list[dict[str, Any]] = []
         # Those of parameters that stay in their flat vector.
-        self.updates_behind: list[tuple[str, dict[str, Any]]] = []
+        self.learning_flat: list[tuple[str, dict[str, Any]]] = []
+        flat = [op for op in self.rest if op.kernel in FLAT and op.phase == "backward"]
         few = self.plan.losses is None and self.plan.batch_size <= FEW
         for at, op in enumerate(self.rest):
             self.spatial.bring(op)
             if self.spatial.runs(op):
                 self.spatial.write(op)
+            elif op.kernel in FLAT:
+                if op.phase == "loss":
+                    self.add_flat(op)
             elif op.kernel == "linear" and few:
                 self._add_plain_forward(op)
             elif op.kernel == "linear":
@@ -128,7 +133,7 @@ class WideCompiler(Compiler):
                 self.add_loss(op, self.batch_rows(judged), self.rows(given["grad"]))
             elif op.kernel == "linear_backward":
                 following = self.rest[at + 1] if at + 1 < len(self.rest) else None
-                self._add_backward(op, self.rest[at - 1], following, updates)
+                self._add_backward(op, self.rest[at - 1], following, learning)
             elif op.kernel == "embedding":
                 self._add_look_up(op)
             elif op.kernel == "embedding_backward":
@@ -141,10 +146,14 @@ class WideCompiler(Compiler):
             self.spatial.turn(self.plan.outputs, wanted=False)
             outputs = self.rows(self.plan.outputs)
             self.program.add("copy_out", "rows", x=outputs, columns=self.plan.outputs.columns)
-        for fields in updates:
+        for fields in learning:
             self.program.add("weight_gradient", "cells", **fields)
-        for kind, fields in self.updates_behind:
+        for kind, fields in self.learning_flat:
             self.program.add(kind, "cells", **fields)
+        for op in flat if self.plan.fused else [*flat, *self.updates]:
+            self.add_flat(op)
+        if self.updates and not self.plan.fused:
+            self._add_packing()
 
     def _add_rows(self, op: Operation) -> None:
         """Add an operation that a thread does for rows of its own."""
@@ -176,7 +185,7 @@ class WideCompiler(Compiler):
             self.program.lay_out(
                 self.address(name, weight.offset),
                 0 if bias is None else self.address(name, bias.offset),
-                depth, columns, packed.panels[name].ctypes.data, packed.learns,
+                depth, columns, packed.panels[name].ctypes.data, packed.changes,
             )  # fmt: skip
         self.program.keep(packed.panels[name])
         address: int = packed.panels[name].ctypes.data
@@ -199,13 +208,9 @@ class WideCompiler(Compiler):
     def _add_forward(self, op: Operation) -> None:
         given = op.arguments
         weight: Buffer = given["w"]
-        learns = any(
-            later.arguments["dw"] is not None and later.arguments["w"].name == weight.name
-            for later in self.rest
-            if later.kernel == "linear_backward"
-        )
         if not self.borrowed:
-            self.packed[weight.name] = Packed(weight, given["b"], learns)
+            changes = self.plan.fused and self._learns(weight)
+            self.packed[weight.name] = Packed(weight, given["b"], changes)
         packed = self.packed[weight.name]
         depth, columns = weight.shape
         rowwise = ACTIVATIONS[given["activation"]].rowwise
@@ -217,12 +222,32 @@ class WideCompiler(Compiler):
             **self.activation_fields(given),
         )  # fmt: skip
 
+    def _learns(self, weight: Buffer) -> bool:
+        return any(
+            op.arguments["dw"] is not None and op.arguments["w"].name == weight.name
+            for op in self.rest
+            if op.kernel == "linear_backward"
+        )
+
+    def _add_packing(self) -> None:
+        """Add what brings the panels of the weights up to date after an update."""
+        for packed in self.packed.values():
+            if self._learns(packed.weight):
+                depth, columns = packed.weight.shape
+                bias = packed.bias
+                self.program.add(
+                    "pack", "panels", x=(self.of_vector(packed.weight), 0, 0),
+                    stored=None if bias is None else (self.of_vector(bias), 0, 0),
+                    depth=depth, columns=columns, weights=self._panels(packed, "parameters"),
+                    updates=True,
+                )  # fmt: skip
+
     def _add_backward(
         self,
         op: Operation,
         previous: Operation,
         following: Operation | None,
-        updates: list[dict[str, Any]],
+        learning: list[dict[str, Any]],
     ) -> None:
         """Add the input gradient, and keep for later what the weights learn from.
 
@@ -243,7 +268,7 @@ class WideCompiler(Compiler):
             "weights": self._panels(packed, "parameters"),
         }  # fmt: skip
         if given["dw"] is not None:
-            updates.append({
+            learning.append({
                 **product, "x": self.rows(given["x"]), "biased": given["db"] is not None,
                 **self._update_of(packed, given),
             })  # fmt: skip
@@ -258,19 +283,23 @@ class WideCompiler(Compiler):
         )
 
     def _update_of(self, packed: Packed, given: Any) -> dict[str, Any]:
-        """Return a layer's update, or without one where its gradient is to be kept."""
+        """Return a layer's update, or where to write its gradient."""
         rule = self._covering(given["dw"])
-        if rule is None:
-            return {"gradient": self._panels(packed, "gradients")}
-        state = [
-            self._panels(packed, name) if rule.arguments[name] is not None else 0
-            for name in UPDATE_STATE[rule.kernel]
-        ]
-        fields = self.rule_fields(rule, state)
-        bias_rule = self._covering(given["db"]) if given["db"] is not None else rule
-        assert bias_rule is not None
-        fields["bias_decay"] = bias_rule.arguments["weight_decay"]
-        fields["bias_apart"] = fields["bias_decay"] != fields["weight_decay"]
+        if rule is None or not self.plan.fused:
+            fields: dict[str, Any] = {
+                "update": "write_gradient",
+                "state": [self.of_vector(d) for d in (given["dw"], given["db"]) if d is not None],
+            }
+        else:
+            state = [
+                self._panels(packed, name) if rule.arguments[name] is not None else 0
+                for name in UPDATE_STATE[rule.kernel]
+            ]
+            fields = self.rule_fields(rule, state)
+            bias_rule = self._covering(given["db"]) if given["db"] is not None else rule
+            assert bias_rule is not None
+            fields["bias_decay"] = bias_rule.arguments["weight_decay"]
+            fields["bias_apart"] = fields["bias_decay"] != fields["weight_decay"]
         if self.plan.batch_size > self.module.SUMMED_IN_REGISTERS:
             depth, columns = packed.weight.shape
             size = self.module.packed_elements(depth, columns, self.plan.dtype.name)
@@ -295,15 +324,15 @@ class WideCompiler(Compiler):
             "grad": self.rows(grad), "x": self.rows(given["x"]), "positions": grad.shape[1],
             "columns": math.prod(grad.sample), "depth": given["dw"].shape[0],
         }  # fmt: skip
-        self.updates_behind.append(
+        self.learning_flat.append(
             ("embedding_backward", {**fields, **self.flat_update_of(given["dw"])})
         )
 
     def flat_update_of(self, gradient: Buffer) -> dict[str, Any]:
         """Return where the gradient of a parameter in its flat vector goes, and its update."""
         rule = self._covering(gradient)
-        if rule is None:
-            return {"gradient": self.address("gradients", gradient.offset)}
+        if rule is None or not self.plan.fused:
+            return {"gradient": self.of_vector(gradient)}
         memory = aligned_zeros(elements(gradient), self.plan.dtype)
         self.program.keep(memory)
         state = [
@@ -323,7 +352,8 @@ class WideCompiler(Compiler):
             vector: Buffer = op.arguments["gradients"]
             return vector.offset <= gradient.offset < vector.offset + vector.shape[0]
 
-        return next((op for op in self.updates if covers(op)), None)
+        rules = (op for op in self.updates if op.kernel in UPDATE_STATE)
+        return next((op for op in rules if covers(op)), None)
 
 
 def _is_fused(op: Operation, earlier: Operation) -> bool:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.constraints import MaxNorm
 from mlcore.initializers import Initializer
 from mlcore.kernels.errors import InputError, is_number
+from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from mlcore.layers.activation import ActivationFunction
@@ -28,6 +30,7 @@ class ParameterSpec:
 
     `decays` says whether it is a weight in the sense of weight decay; biases are not. What is not
     `trainable`, such as running statistics, no update touches; its gradient is zero.
+    `regularizer` is its penalty, `constraint` what it is brought back to after every update.
     """
 
     name: str
@@ -37,6 +40,8 @@ class ParameterSpec:
     fan_out: int
     decays: bool = True
     trainable: bool = True
+    regularizer: Regularizer | None = None
+    constraint: MaxNorm | None = None
 
     @property
     def size(self) -> int:

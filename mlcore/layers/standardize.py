@@ -29,8 +29,8 @@ class Standardize(Layer):
     float64 by `adapt`, and never change while training. A feature that has the same value in every
     sample becomes zero: its variance is taken for one.
 
-    `Sequential.fit` calls `adapt` with what it trains on, where this is the first layer and has
-    not been adapted yet; a layer that has seen no data is refused.
+    `Sequential.fit` calls `adapt` with what it trains on, where this is the first layer (but for
+    Flatten and Reshape) and has not been adapted yet; a layer that has seen no data is refused.
 
     Attributes
     ----------
@@ -79,7 +79,8 @@ class Standardize(Layer):
 
     def adapt_rows(self, inputs: door.Inputs) -> None:
         """Take mean and variance from data that has been checked."""
-        rows = inputs.array.reshape(-1, inputs.sample[-1])
+        sample = self.input_shape if self._views and self.input_shape else inputs.sample
+        rows = inputs.array.reshape(-1, sample[-1])
 
         def parts() -> Iterator[NDArray[np.float64]]:
             for start in range(0, len(rows), ROWS_AT_A_TIME):
