@@ -156,12 +156,11 @@ def check_subject(subject: Subject, limits: Limits, seed: int) -> Report:
     """Check anything that is a `Subject`."""
     # A stream of its own: the caller's numbers may come from the same seed.
     rng = np.random.default_rng([seed, *b"gradcheck"])
-    outside = subject.frozen.look()
     try:
         with np.errstate(all="ignore"):
             return _Check(subject, limits, rng).run()
     finally:
-        subject.frozen.put_back(outside)
+        subject.frozen.restore_all()
 
 
 class _Check:
@@ -229,10 +228,14 @@ class _Check:
         report.findings.sort(key=lambda finding: not finding.serious)
         report.tried.append(
             "backward called twice after one forward pass, and with upstream gradients of zero "
-            "and of a sum" if passes.upstream is not None else "backward called twice"
+            "and of a sum"
+            if passes.upstream is not None
+            else "backward called twice"
         )
         report.tried.append("inputs compared before and after")
-        report.tried.append("targets swapped between samples, and logits of +-800, where they apply")
+        report.tried.append(
+            "targets swapped between samples, and logits of +-800, where they apply"
+        )
 
     def _precision(self, projection: Projection, passes: Passes) -> None:
         names = [name for name, each in passes.first.items() if each.dtype == np.float32]
@@ -284,4 +287,3 @@ class _Check:
                 f"{left} element{'s were' if left > 1 else ' was'} left out: at a kink the slopes "
                 "on the two sides differ, and neither is wrong."
             )
-

@@ -20,7 +20,9 @@ from mlcore.gradcheck.models import check_model, is_mlcore_model
 from mlcore.gradcheck.report import Report
 from mlcore.kernels.errors import InputError, MissingFileError, unknown
 
-HINT = "as x=20x4,w=4x3,y=20:3 (shapes; y whole numbers below 3), a .npz file, or a name in the file"
+HINT = (
+    "as x=20x4,w=4x3,y=20:3 (shapes; y whole numbers below 3), a .npz file, or a name in the file"
+)
 
 
 def run(

@@ -108,9 +108,12 @@ class SequentialSubject(Subject):
         """The number of samples."""
         return self.samples
 
-    def _pass(self, values: Arrays) -> tuple[float, Array]:
+    def _write(self, values: Arrays) -> None:
         for name, place in self.places.items():
             self.model.parameters[place.start : place.stop] = values[name].reshape(-1)
+
+    def _pass(self, values: Arrays) -> tuple[float, Array]:
+        self._write(values)
         x, y = self.data
         return self.model.loss_and_gradients(x, y, **self.settings)
 
@@ -138,6 +141,8 @@ class SequentialSubject(Subject):
             x = np.random.default_rng(0).standard_normal((3, *(layer.input_shape or ())))
             return lambda: layer_subject(layer, x, self.settings["training"])
 
+        # The last pass may have been one with other parameters.
+        self._write(self.values)
         return {layer.name: alone(layer) for layer in self.model.layers}
 
 
@@ -222,7 +227,9 @@ def layer_subject(layer: Layer, x: Any, training: bool = True) -> Subject:
         twin.parameters[name][...] = value
     targets = np.random.default_rng(0).standard_normal((len(given), math.prod(shapes)))
     dummy = np.zeros((len(given), 1))
-    return SequentialSubject(model, dummy, targets, "mse", training, f"{type(layer).__name__} layer")
+    return SequentialSubject(
+        model, dummy, targets, "mse", training, f"{type(layer).__name__} layer"
+    )
 
 
 def check_layer(layer: Any, inputs: Any, **options: Any) -> Report:

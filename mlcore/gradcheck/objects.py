@@ -33,9 +33,7 @@ GRADIENTS = ("grads", "gradients", "grad", "gradient", "dparams", "_grads", "_gr
 PARAMETERS = ("params", "parameters", "weights", "_params", "_parameters")
 
 
-def as_subject(
-    thing: Any, inputs: Any, params: Any, wrt: Sequence[str] | None
-) -> Subject | None:
+def as_subject(thing: Any, inputs: Any, params: Any, wrt: Sequence[str] | None) -> Subject | None:
     """Return an object as something to check; None for a function."""
     from mlcore.gradcheck import models, torch_modules
 

@@ -56,7 +56,9 @@ def different(one: Arrays, other: Arrays, relative: float = 1e-9) -> list[str]:
         and not (
             one[name].shape == other[name].shape
             and np.allclose(
-                one[name], other[name], rtol=relative,
+                one[name],
+                other[name],
+                rtol=relative,
                 atol=relative * (1e-30 + float(np.max(np.abs(one[name]), initial=0.0))),
                 equal_nan=True,
             )  # fmt: skip
@@ -258,9 +260,7 @@ def _stale(projection: Projection, found: Arrays, rng: np.random.Generator) -> l
         if gradient.shape != value.shape or not np.isfinite(gradient).all():
             continue
         direction = rng.standard_normal(value.shape)
-        slope = ladder(
-            projection.along({name: direction}), projection.size, projection.noise, 1.0
-        )
+        slope = ladder(projection.along({name: direction}), projection.size, projection.noise, 1.0)
         predicted = float((gradient * direction).sum())
         spread = float(np.linalg.norm(gradient)) + abs(slope.value)
         coarse = 1e-2 if projection.noise > COARSE else 1e-4

@@ -120,7 +120,14 @@ class Report:
             share = max(2, WORST // len(wrong))
             if each.analytic.shape != each.shape:
                 lines.append(
-                    (each.name, "all", f"shape {each.analytic.shape}", f"shape {each.shape}", "", "")
+                    (
+                        each.name,
+                        "all",
+                        f"shape {each.analytic.shape}",
+                        f"shape {each.shape}",
+                        "",
+                        "",
+                    )
                 )
                 continue
             off = np.where(each.wrong, np.abs(each.analytic - each.numeric), -1.0)

@@ -134,7 +134,9 @@ def as_float64(value: Any, name: str) -> Array:
     """Return a float64 copy; finite, or an error that names the array."""
     array = np.array(value, dtype=np.float64)
     if not np.isfinite(array).all():
-        raise InputError(f"{name} has NaN or infinite elements: no derivative can be measured there")
+        raise InputError(
+            f"{name} has NaN or infinite elements: no derivative can be measured there"
+        )
     return array
 
 

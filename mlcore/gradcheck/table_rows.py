@@ -171,4 +171,6 @@ def small_sizes(row: Row, most: int = 400) -> list[Dims]:
     """Return the sizes of a row that make small arrays, those with several of each in front."""
     volumes = [(size, int(np.prod(list(size.values())))) for size in row.sizes]
     small = [(size, volume) for size, volume in volumes if 0 < volume <= most]
-    return [size for size, _ in sorted(small, key=lambda each: (min(each[0].values()) < 2, each[1]))]
+    return [
+        size for size, _ in sorted(small, key=lambda each: (min(each[0].values()) < 2, each[1]))
+    ]

@@ -31,7 +31,9 @@ class ModuleSubject(Subject):
             raise InputError(f"{title}: give the inputs of forward, inputs={{'x': array}}")
         self.module = copy.deepcopy(module).double()
         self.parameters = dict(self.module.named_parameters())
-        self.given = {n: v.detach().numpy() if hasattr(v, "detach") else v for n, v in given.items()}
+        self.given = {
+            n: v.detach().numpy() if hasattr(v, "detach") else v for n, v in given.items()
+        }
         values = {name: as_float64(v, name) for name, v in self.given.items() if is_real(v)}
         for name, parameter in self.parameters.items():
             values[name] = as_float64(parameter.detach().numpy(), name)

@@ -174,7 +174,11 @@ def column_against_column(rng):
         return 2 * (output - target.reshape(-1, 1)) / len(output)
 
     batch = rng.integers(1, 7)
-    return forward, backward, {"output": rng.normal(size=(batch, 1)), "target": rng.normal(size=batch)}
+    return (
+        forward,
+        backward,
+        {"output": rng.normal(size=(batch, 1)), "target": rng.normal(size=batch)},
+    )
 
 
 @right
@@ -576,7 +580,11 @@ def loss_object(rng):
             return 2 * self.error / self.error.size
 
     shape = sizes(rng, 2)
-    return MeanSquaredError(), None, {"output": rng.normal(size=shape), "target": rng.normal(size=shape)}
+    return (
+        MeanSquaredError(),
+        None,
+        {"output": rng.normal(size=shape), "target": rng.normal(size=shape)},
+    )
 
 
 @right
@@ -624,39 +632,81 @@ of_axes("sum_last", lambda x: x.sum(-1), lambda grad, x, out: grad[..., None] + 
 of_axes("mean_first", lambda x: x.mean(0), lambda grad, x, out: grad / len(x) + np.zeros_like(x))
 of_axes("centered", lambda x: x - x.mean(0), lambda grad, x, out: grad - grad.mean(0))
 of_axes("variance", lambda x: x.var(0), lambda grad, x, out: 2 * grad * (x - x.mean(0)) / len(x))
-of_axes("maximum", lambda x: x.max(-1),
-        lambda grad, x, out: grad[..., None] * (np.arange(x.shape[-1]) == x.argmax(-1)[..., None]))
-of_axes("minimum", lambda x: x.min(-1),
-        lambda grad, x, out: grad[..., None] * (np.arange(x.shape[-1]) == x.argmin(-1)[..., None]))
-of_axes("product", lambda x: x.prod(-1), lambda grad, x, out: grad[..., None] * out[..., None] / x,
-        draw=positive)
-of_axes("running_sum", lambda x: x.cumsum(-1),
-        lambda grad, x, out: grad[..., ::-1].cumsum(-1)[..., ::-1])
-of_axes("root_of_squares", lambda x: np.sqrt((x**2).sum(-1)),
-        lambda grad, x, out: grad[..., None] * x / out[..., None], draw=positive)
+of_axes(
+    "maximum",
+    lambda x: x.max(-1),
+    lambda grad, x, out: grad[..., None] * (np.arange(x.shape[-1]) == x.argmax(-1)[..., None]),
+)
+of_axes(
+    "minimum",
+    lambda x: x.min(-1),
+    lambda grad, x, out: grad[..., None] * (np.arange(x.shape[-1]) == x.argmin(-1)[..., None]),
+)
+of_axes(
+    "product",
+    lambda x: x.prod(-1),
+    lambda grad, x, out: grad[..., None] * out[..., None] / x,
+    draw=positive,
+)
+of_axes(
+    "running_sum",
+    lambda x: x.cumsum(-1),
+    lambda grad, x, out: grad[..., ::-1].cumsum(-1)[..., ::-1],
+)
+of_axes(
+    "root_of_squares",
+    lambda x: np.sqrt((x**2).sum(-1)),
+    lambda grad, x, out: grad[..., None] * x / out[..., None],
+    draw=positive,
+)
 of_axes("transposed", lambda x: x.T * 2, lambda grad, x, out: grad.T * 2)
 of_axes("reshaped", lambda x: x.reshape(-1), lambda grad, x, out: grad.reshape(x.shape))
 of_axes("flipped", lambda x: x[::-1], lambda grad, x, out: grad[::-1])
 of_axes("rolled", lambda x: np.roll(x, 1, 0), lambda grad, x, out: np.roll(grad, -1, 0))
-of_axes("cut", lambda x: x[1:] ** 2,
-        lambda grad, x, out: np.concatenate([0 * x[:1], 2 * x[1:] * grad]))
+of_axes(
+    "cut", lambda x: x[1:] ** 2, lambda grad, x, out: np.concatenate([0 * x[:1], 2 * x[1:] * grad])
+)
 of_axes("padded", lambda x: np.pad(x, 1), lambda grad, x, out: grad[(slice(1, -1),) * x.ndim])
 of_axes("stacked", lambda x: np.stack([x, x**2]), lambda grad, x, out: grad[0] + 2 * x * grad[1])
-of_axes("joined", lambda x: np.concatenate([x, np.sin(x)]),
-        lambda grad, x, out: grad[: len(x)] + np.cos(x) * grad[len(x) :])
+of_axes(
+    "joined",
+    lambda x: np.concatenate([x, np.sin(x)]),
+    lambda grad, x, out: grad[: len(x)] + np.cos(x) * grad[len(x) :],
+)
 of_axes("repeated", lambda x: np.repeat(x, 2, 0), lambda grad, x, out: grad[::2] + grad[1::2])
-of_axes("differences", lambda x: np.diff(x, axis=0),
-        lambda grad, x, out: np.concatenate([-grad, 0 * x[:1]]) + np.concatenate([0 * x[:1], grad]))
-of_axes("outer_squares", lambda x: x[:, :, None] * x[:, None, :],
-        lambda grad, x, out: ((grad + grad.transpose(0, 2, 1)) @ x[:, :, None])[..., 0], 2)
-of_axes("masked", lambda x: np.where(np.arange(x.shape[-1]) % 2, x, 0.0),
-        lambda grad, x, out: grad * (np.arange(x.shape[-1]) % 2))
-of_axes("sorted", lambda x: np.sort(x, -1), lambda grad, x, out: np.take_along_axis(
-    grad, np.argsort(np.argsort(x, -1, kind="stable"), -1, kind="stable"), -1))
-of_axes("log_sum_exp", lambda x: np.log(np.exp(x - x.max()).sum()) + x.max(),
-        lambda grad, x, out: grad * np.exp(x - out))
-of_axes("largest_of_two", lambda x: np.maximum(x, 0.5 * x + 0.5),
-        lambda grad, x, out: grad * np.where(x >= 1, 1.0, 0.5))
+of_axes(
+    "differences",
+    lambda x: np.diff(x, axis=0),
+    lambda grad, x, out: np.concatenate([-grad, 0 * x[:1]]) + np.concatenate([0 * x[:1], grad]),
+)
+of_axes(
+    "outer_squares",
+    lambda x: x[:, :, None] * x[:, None, :],
+    lambda grad, x, out: ((grad + grad.transpose(0, 2, 1)) @ x[:, :, None])[..., 0],
+    2,
+)
+of_axes(
+    "masked",
+    lambda x: np.where(np.arange(x.shape[-1]) % 2, x, 0.0),
+    lambda grad, x, out: grad * (np.arange(x.shape[-1]) % 2),
+)
+of_axes(
+    "sorted",
+    lambda x: np.sort(x, -1),
+    lambda grad, x, out: np.take_along_axis(
+        grad, np.argsort(np.argsort(x, -1, kind="stable"), -1, kind="stable"), -1
+    ),
+)
+of_axes(
+    "log_sum_exp",
+    lambda x: np.log(np.exp(x - x.max()).sum()) + x.max(),
+    lambda grad, x, out: grad * np.exp(x - out),
+)
+of_axes(
+    "largest_of_two",
+    lambda x: np.maximum(x, 0.5 * x + 0.5),
+    lambda grad, x, out: grad * np.where(x >= 1, 1.0, 0.5),
+)
 
 
 def product(name, forward, backward, shapes):
@@ -674,29 +724,61 @@ def same(rng):
 
 
 product("times", lambda a, b: a * b, lambda grad, a, b: (grad * b, grad * a), same)
-product("divided", lambda a, b: a / (b**2 + 1),
-        lambda grad, a, b: (grad / (b**2 + 1), -2 * grad * a * b / (b**2 + 1) ** 2), same)
-product("larger_of_both", lambda a, b: np.maximum(a, b),
-        lambda grad, a, b: (grad * (a >= b), grad * (a < b)), same)
+product(
+    "divided",
+    lambda a, b: a / (b**2 + 1),
+    lambda grad, a, b: (grad / (b**2 + 1), -2 * grad * a * b / (b**2 + 1) ** 2),
+    same,
+)
+product(
+    "larger_of_both",
+    lambda a, b: np.maximum(a, b),
+    lambda grad, a, b: (grad * (a >= b), grad * (a < b)),
+    same,
+)
 product("minus", lambda a, b: a - b, lambda grad, a, b: (grad, -grad), same)
-product("row_added", lambda a, b: a + b, lambda grad, a, b: (grad, grad.sum(0)),
-        lambda rng: (lambda n: ((rng.integers(1, 5), n), (n,)))(rng.integers(1, 5)))
-product("column_scaled", lambda a, b: a * column(b),
-        lambda grad, a, b: (grad * column(b), (grad * a).sum(1)),
-        lambda rng: (lambda n: ((n, rng.integers(1, 5)), (n,)))(rng.integers(1, 5)))
-product("matrix_product", lambda a, b: a @ b, lambda grad, a, b: (grad @ b.T, a.T @ grad),
-        lambda rng: (lambda n: ((rng.integers(1, 5), n), (n, rng.integers(1, 5))))(
-            rng.integers(1, 5)))
-product("with_transpose", lambda a, b: a @ b.T, lambda grad, a, b: (grad @ b, grad.T @ a),
-        lambda rng: (lambda n: ((rng.integers(1, 5), n), (rng.integers(1, 5), n)))(
-            rng.integers(1, 5)))
-product("batches_of_matrices", lambda a, b: a @ b,
-        lambda grad, a, b: (grad @ b.transpose(0, 2, 1), a.transpose(0, 2, 1) @ grad),
-        lambda rng: (lambda n, k: ((k, 2, n), (k, n, 3)))(*sizes(rng, 2)))
-product("outer_product", lambda a, b: np.outer(a, b),
-        lambda grad, a, b: (grad @ b, a @ grad), lambda rng: tuple((n,) for n in sizes(rng, 2)))
-product("distances", lambda a, b: ((a[:, None] - b[None]) ** 2).sum(-1),
-        lambda grad, a, b: (2 * (grad[..., None] * (a[:, None] - b[None])).sum(1),
-                            -2 * (grad[..., None] * (a[:, None] - b[None])).sum(0)),
-        lambda rng: (lambda n: ((rng.integers(1, 5), n), (rng.integers(1, 5), n)))(
-            rng.integers(1, 5)))
+product(
+    "row_added",
+    lambda a, b: a + b,
+    lambda grad, a, b: (grad, grad.sum(0)),
+    lambda rng: (lambda n: ((rng.integers(1, 5), n), (n,)))(rng.integers(1, 5)),
+)
+product(
+    "column_scaled",
+    lambda a, b: a * column(b),
+    lambda grad, a, b: (grad * column(b), (grad * a).sum(1)),
+    lambda rng: (lambda n: ((n, rng.integers(1, 5)), (n,)))(rng.integers(1, 5)),
+)
+product(
+    "matrix_product",
+    lambda a, b: a @ b,
+    lambda grad, a, b: (grad @ b.T, a.T @ grad),
+    lambda rng: (lambda n: ((rng.integers(1, 5), n), (n, rng.integers(1, 5))))(rng.integers(1, 5)),
+)
+product(
+    "with_transpose",
+    lambda a, b: a @ b.T,
+    lambda grad, a, b: (grad @ b, grad.T @ a),
+    lambda rng: (lambda n: ((rng.integers(1, 5), n), (rng.integers(1, 5), n)))(rng.integers(1, 5)),
+)
+product(
+    "batches_of_matrices",
+    lambda a, b: a @ b,
+    lambda grad, a, b: (grad @ b.transpose(0, 2, 1), a.transpose(0, 2, 1) @ grad),
+    lambda rng: (lambda n, k: ((k, 2, n), (k, n, 3)))(*sizes(rng, 2)),
+)
+product(
+    "outer_product",
+    lambda a, b: np.outer(a, b),
+    lambda grad, a, b: (grad @ b, a @ grad),
+    lambda rng: tuple((n,) for n in sizes(rng, 2)),
+)
+product(
+    "distances",
+    lambda a, b: ((a[:, None] - b[None]) ** 2).sum(-1),
+    lambda grad, a, b: (
+        2 * (grad[..., None] * (a[:, None] - b[None])).sum(1),
+        -2 * (grad[..., None] * (a[:, None] - b[None])).sum(0),
+    ),
+    lambda rng: (lambda n: ((rng.integers(1, 5), n), (rng.integers(1, 5), n)))(rng.integers(1, 5)),
+)

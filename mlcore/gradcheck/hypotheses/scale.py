@@ -81,8 +81,10 @@ def constant_factor(context: Context, tensor: Comparison) -> Iterator[Prediction
     name = names[0] if names else f"{factor:.6g}"
     shown = "" if name == f"{factor:.6g}" else f" ({factor:.4g})"
     batch = f", with B = {context.batch} samples" if name.endswith("B") else ""
-    where = "the right value with the wrong sign" if name == "-1" else (
-        f"{name}{shown} times the right value"
+    where = (
+        "the right value with the wrong sign"
+        if name == "-1"
+        else (f"{name}{shown} times the right value")
     )
     yield Prediction(
         "constant_factor",

@@ -115,7 +115,12 @@ def not_summed(context: Context, tensor: Comparison) -> Iterator[Prediction]:
 def spread_along_the_wrong_axis(context: Context, tensor: Comparison) -> Iterator[Prediction]:
     """A factor of one number a row was multiplied on a number a column, or the other way."""
     d, g = tensor.numeric, context.upstream
-    if d.ndim != 2 or d.shape != g.shape or d.shape[0] != d.shape[1] or tensor.analytic.shape != d.shape:
+    if (
+        d.ndim != 2
+        or d.shape != g.shape
+        or d.shape[0] != d.shape[1]
+        or tensor.analytic.shape != d.shape
+    ):
         return
     with np.errstate(all="ignore"):
         factor = d / g
