@@ -13,6 +13,8 @@ from mlcore.gradcheck.subject import Array, Arrays
 RELATIVE = 1e-6
 # Of the largest element of the array: what is this much smaller than it need not be as exact.
 OF_LARGEST = 1e-8
+# Of the upstream gradient: what cancels to less than this has no right digits.
+ROUNDING = 1e-14
 DIRECTIONS = 3
 # Elements that disagree and are measured again with a ladder of steps.
 MOST_REFINED = 400
@@ -110,6 +112,10 @@ class _Judge:
         self.analytic = analytic
         self.limits = limits
         self.rtol = limits.rtol
+        # A difference such as p - 1 of a saturated softmax is rounding, and no derivative.
+        self.atol = limits.atol + ROUNDING * float(
+            np.abs(numeric.projection.weights).max(initial=0.0)
+        )
         self.of_largest = OF_LARGEST
         if analytic.dtype == np.float32 or self.projection.noise > COARSE:
             self.rtol, self.of_largest = max(limits.rtol, 1e-3), 1e-4
@@ -160,7 +166,7 @@ class _Judge:
         with np.errstate(all="ignore"):
             sizes = np.maximum(np.abs(given), np.abs(numeric))
             largest = np.max(np.abs(numeric), initial=0.0, where=np.isfinite(numeric))
-            allowed = self.rtol * sizes + self.of_largest * largest + self.limits.atol
+            allowed = self.rtol * sizes + self.of_largest * largest + self.atol
             near: NDArray[np.bool_] = np.abs(given - numeric) <= allowed
         return near & np.isfinite(given)
 
@@ -180,7 +186,7 @@ class _Judge:
         allowed = (
             self.rtol * max(abs(given), abs(slope.value))
             + self.of_largest * 1e-2 * float(others.max(initial=0.0))
-            + self.limits.atol
+            + self.atol
         )
         off = abs(given - slope.value)
         if np.isfinite(given) and off <= allowed + 20 * slope.error:
@@ -222,7 +228,7 @@ class _Judge:
             slope = ladder(function, self.projection.size, self.projection.noise, 1.0)
             predicted = float(given @ direction)
             spread = float(np.linalg.norm(given[part]))
-            allowed = self.rtol * max(abs(predicted), abs(slope.value), spread) + self.limits.atol
+            allowed = self.rtol * max(abs(predicted), abs(slope.value), spread) + self.atol
             # At a kink anything between the slopes of the two sides is right.
             low, high = slope.value, slope.value
             if slope.kink:

@@ -109,9 +109,12 @@ class SequentialSubject(Subject):
         """The number of samples."""
         return self.samples
 
-    def _pass(self, values: Arrays) -> tuple[float, Array]:
+    def _write(self, values: Arrays) -> None:
         for name, place in self.places.items():
             self.model.parameters[place.start : place.stop] = values[name].reshape(-1)
+
+    def _pass(self, values: Arrays) -> tuple[float, Array]:
+        self._write(values)
         x, y = self.data
         return self.model.loss_and_gradients(x, y, **self.settings)
 
@@ -139,6 +142,8 @@ class SequentialSubject(Subject):
             x = np.random.default_rng(0).standard_normal((3, *(layer.input_shape or ())))
             return lambda: layer_subject(layer, x, self.settings["training"])
 
+        # The last pass may have been one with other parameters.
+        self._write(self.values)
         return {layer.name: alone(layer) for layer in self.model.layers}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -53,8 +54,8 @@ def mistaken_slopes(name: str, parameter: float, z: Array) -> Iterator[tuple[str
                 formula = {"sigmoid": "y*(1-y)", "tanh": "1-y**2"}[other]
                 yield WRONG, f"{other}'s {formula} of the output", SLOPES[other](y, setting)
     if ACTIVATIONS[name].stored == "output":
-        applied = SLOPES[name](z, parameter)
-        yield WRONG, f"{name}'s formula of the output, applied to its input,", applied
+        formula = SLOPES[name](z, parameter)
+        yield WRONG, f"{name}'s formula of the output, applied to its input,", formula
     yield (
         WRONG,
         f"the derivative of {name} at the output, not at the input,",
@@ -154,7 +155,7 @@ def seen_through_the_output(context: Context, tensor: Comparison) -> Iterator[Pr
         return
     y = context.output
     undone = {
-        "sigmoid": (y > 0) & (y < 1),
+        "sigmoid": (0 < y) & (y < 1),
         "tanh": np.abs(y) < 1,
         "softplus": y > 0,
         "relu": y >= 0,
@@ -190,12 +191,31 @@ def of_a_hidden_layer(context: Context, tensor: Comparison) -> Iterator[Predicti
     """
     if context.upstream.ndim or tensor.analytic.shape != tensor.shape:
         return
-    arrays = dict(context.arrays())
-    w = arrays.get(tensor.name)
-    if w is None or w.ndim != 2 or not np.isfinite(tensor.numeric).all():
-        yield from _hidden_bias(context, tensor)
-        return
-    yield from _hidden(context, tensor)
+    for name, other in context.comparisons.items():
+        if other.passed or other.analytic.shape != other.shape or len(other.shape) != 2:
+            continue
+        if name == tensor.name:
+            partner = np.isfinite(other.numeric).all()
+        else:
+            partner = _belongs(context, tensor, other)
+        for found in _hidden(context, other) if partner else ():
+            yield dataclasses.replace(found, gradient=tensor.analytic)
+
+
+def _belongs(context: Context, tensor: Comparison, weight: Comparison) -> bool:
+    """Tell whether an array is the bias or the input beside a weight."""
+    subject = context.subject
+    if subject.layer_of(tensor.name) != subject.layer_of(weight.name):
+        return False
+    if tensor.shape[-1:] == weight.shape[1:] and tensor.numeric.size == weight.shape[1]:
+        return True
+    if tensor.shape[1:] != weight.shape[:1]:
+        return False
+    x, w = subject.values[tensor.name], subject.values[weight.name]
+    if np.linalg.matrix_rank(x) < len(x):
+        return False
+    dz = np.linalg.pinv(x.T) @ weight.analytic
+    return bool(np.allclose(dz @ w.T, tensor.analytic, rtol=1e-4, atol=1e-9))
 
 
 def _inputs(context: Context, columns: int) -> Iterator[Array]:
@@ -244,18 +264,3 @@ def _hidden(context: Context, tensor: Comparison) -> Iterator[Prediction]:
                         continue
                     if np.allclose(expected, wrong_dz, rtol=1e-4, atol=1e-6 * scale):
                         yield _prediction(fault, name, words, tensor.analytic)
-
-
-def _hidden_bias(context: Context, tensor: Comparison) -> Iterator[Prediction]:
-    """The bias beside a weight of which it could be told."""
-    layer = context.subject.layer_of(tensor.name)
-    for name in context.subject.groups[layer]:
-        other = context.comparisons.get(name)
-        if other is None or name == tensor.name or other.passed or len(other.shape) != 2:
-            continue
-        if other.analytic.shape == other.shape and other.shape[1:] == tensor.shape[-1:]:
-            for found in _hidden(context, other):
-                yield _prediction(
-                    found.fault, found.details["activation"], found.details.get("used", ""),
-                    tensor.analytic,
-                )  # fmt: skip
