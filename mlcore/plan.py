@@ -152,6 +152,7 @@ def part_of(buffer: Buffer, first: int, last: int) -> Buffer:
         name=f"{buffer.name}[{first}:{last}]",
         shape=(last - first, *buffer.shape[1:]),
         offset=buffer.offset + first * row,
+        memory="",
     )
 
 

@@ -135,7 +135,7 @@ class TestSummary:
         assert re.search(r"^dropout_1 +0.25 +\(batch, 7\) +0$", printed, re.M)
         assert re.search(r"^dense_2 +identity +\(batch, 3\) +24$", printed, re.M)
         assert re.search(r"^total +59$", printed, re.M)
-        assert lines[-1] == "float32, 0.2 KiB, seed 5"
+        assert lines[-1] == "float32, 0.2 KiB, seed 5, 35 parameters that no update touches"
 
     def test_before_the_shapes_are_known(self, capsys):
         net().summary()
