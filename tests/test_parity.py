@@ -257,7 +257,7 @@ class TestTheDoor:
         with pytest.raises(InputError, match=rf"labels\[1\] is {bad}; it must be in 0..2"):
             backend.call(
                 "softmax_cross_entropy", logits=np.zeros((2, 3)), labels=np.array([0, bad]),
-                losses=np.empty(2),
+                smoothing=0.0, losses=np.empty(2),
             )  # fmt: skip
 
     @pytest.mark.parametrize("bad", [-1, 5])
@@ -274,7 +274,7 @@ class TestTheDoor:
         losses = np.full(2, 7.0)
         with pytest.raises(InputError, match="needs one of labels and targets, and not both"):
             backend.call(
-                "softmax_cross_entropy", logits=np.zeros((2, 3)), losses=losses,
+                "softmax_cross_entropy", logits=np.zeros((2, 3)), smoothing=0.0, losses=losses,
                 **{name: targets[name] for name in given},
             )  # fmt: skip
         assert losses.tolist() == [7.0, 7.0]
