@@ -226,7 +226,10 @@ def assert_close(found, wanted, bound, where):
     for name, right in wanted.items():
         assert np.isfinite(right).all(), f"{where}: the case itself diverges in {name}"
         error = np.linalg.norm(found[name].astype(float) - right)
-        assert error <= bound * np.linalg.norm(right), f"{where}: {name} is off by {error:.2e}"
+        # A gradient that has all but vanished keeps the rounding of the terms that it sums.
+        assert error <= bound * np.linalg.norm(right) + 1e-16, (
+            f"{where}: {name} is off by {error:.2e}"
+        )
 
 
 def assert_same_change(found, wanted, before, where):
@@ -326,7 +329,8 @@ def drawn_activation(rng, width):
     return {"name": name, parameter: rng.uniform(0.1, 1.5)} if parameter else name
 
 
-def drawn_loss(rng):
+def drawn_loss(seed):
+    rng = np.random.default_rng([seed, 1])
     name = str(rng.choice(list(losses.LOSSES)))
     setting = {
         "softmax_cross_entropy": {"label_smoothing": float(rng.choice([0.0, 0.1]))},
@@ -348,7 +352,7 @@ def drawn_case(seed):
     if widths and seed % 5 == 0:
         widths[rng.integers(0, len(widths))] = int(rng.integers(513, 700))
     outputs = int(rng.integers(1, 12))
-    loss = drawn_loss(rng)
+    loss = drawn_loss(seed)
     absorbed = losses.get(loss).link
     specs: list[tuple[Any, ...]] = []
 

@@ -63,9 +63,12 @@ INLINE real NAME(softmax_cross_entropy_row)(
     if (grad) {
         const vec scale = mass * share / powers;
         for (ptrdiff_t j = 0; j < columns; j += LANES) {
-            const vec target = targets ? NAME(load)(targets + j, columns - j) : (vec){0};
-            const vec slope = NAME(load)(grad + j, columns - j) * scale;
-            NAME(store)(grad + j, columns - j, slope - (target * kept + spread) * share);
+            vec slope = NAME(load)(grad + j, columns - j) * scale;
+            if (targets || spread > 0) {
+                const vec target = targets ? NAME(load)(targets + j, columns - j) : (vec){0};
+                slope -= (target * kept + spread) * share;
+            }
+            NAME(store)(grad + j, columns - j, slope);
         }
         if (!targets)
             grad[label] -= kept * share;
@@ -116,12 +119,13 @@ INLINE void NAME(row_losses)(
     const int32_t *labels, const real *targets, ptrdiff_t targets_row, const real *weights,
     real whole, real *losses, real *grad, ptrdiff_t grad_row, ptrdiff_t rows, ptrdiff_t columns)
 {
+    const real each = 1 / whole;
     for (ptrdiff_t i = 0; i < rows; i++) {
         const real *output = outputs + i * outputs_row;
         const real *target = targets ? targets + i * targets_row : NULL;
         const int32_t label = labels ? labels[i] : 0;
         real *slope = grad ? grad + i * grad_row : NULL;
-        const real weight = weights ? weights[i] : 1, share = weight / whole;
+        const real weight = weights ? weights[i] : 1, share = weights ? weight / whole : each;
         losses[i] = weight * (loss == SOFTMAX_LOSS
             ? NAME(softmax_cross_entropy_row)(
                 output, label, target, setting, slope, columns, share)
@@ -175,27 +179,32 @@ INLINE void NAME(mean_losses)(
         columns == 1 && outputs_row == 1 && targets_row == 1 && (!grad || grad_row == 1);
     const ptrdiff_t length = packed ? rows : columns;
     whole *= (real)columns;
+    const vec each = NAME(fill)(1 / whole);
     for (ptrdiff_t i = 0; i < (packed ? 1 : rows); i++) {
-        vec total = {0}, weight = NAME(fill)(weights && !packed ? weights[i] : 1), slope;
-        vec share = weight / whole;
+        vec total = {0}, share = each, slope;
+        if (weights && !packed)
+            share = NAME(fill)(weights[i] / whole);
         for (ptrdiff_t j = 0; j < length; j += LANES) {
             const ptrdiff_t left = length - j;
             const vec output = NAME(load)(outputs + i * outputs_row + j, left);
             const vec target = NAME(load)(targets + i * targets_row + j, left);
-            const vec terms = NAME(loss_terms)(loss, setting, output, target, &slope);
+            vec terms = NAME(loss_terms)(loss, setting, output, target, &slope);
             if (weights && packed) {
-                weight = NAME(load)(weights + j, left);
+                const vec weight = NAME(load)(weights + j, left);
                 share = weight / whole;
+                terms *= weight;
             }
             if (grad)
                 NAME(store)(grad + i * grad_row + j, left, slope * share);
             if (packed)
-                NAME(store)(losses + j, left, terms * weight);
+                NAME(store)(losses + j, left, terms);
             else
                 total += NAME(padded)(terms, left, 0);
         }
-        if (!packed)
-            losses[i] = weight[0] * (NAME(sum_of_lanes)(total)[0] / (real)columns);
+        if (!packed) {
+            const real mean = NAME(sum_of_lanes)(total)[0] / (real)columns;
+            losses[i] = weights ? weights[i] * mean : mean;
+        }
     }
 }
 
@@ -214,7 +223,7 @@ static inline void NAME(losses)(
     weights = weights ? weights + first : NULL;
     losses += first;
     grad = grad ? grad + first * grad_row : NULL;
-#define BY_ROWS_OF(code)                                                                           \
+#define BY_ROWS_OF(code, number, targets)                                                          \
     NAME(row_losses)(                                                                              \
         code, number, outputs, outputs_row, labels, targets, targets_row, weights, whole, losses,  \
         grad, grad_row, rows, columns)
@@ -223,20 +232,26 @@ static inline void NAME(losses)(
         code, number, outputs, outputs_row, targets, targets_row, weights, whole, losses, grad,    \
         grad_row, rows, columns)
     switch (loss) {
-    case SOFTMAX_LOSS: BY_ROWS_OF(SOFTMAX_LOSS); break;
+    case SOFTMAX_LOSS:
+        /* The usual case, from which the compiler leaves out all that smoothing needs. */
+        if (labels && number == 0)
+            BY_ROWS_OF(SOFTMAX_LOSS, 0, NULL);
+        else
+            BY_ROWS_OF(SOFTMAX_LOSS, number, targets);
+        break;
     case SIGMOID_LOSS: MEANS_OF(SIGMOID_LOSS); break;
     case SQUARED_LOSS: MEANS_OF(SQUARED_LOSS); break;
     case ABSOLUTE_LOSS: MEANS_OF(ABSOLUTE_LOSS); break;
     case HUBER_LOSS: MEANS_OF(HUBER_LOSS); break;
     case HINGE_LOSS:
         if (labels)
-            BY_ROWS_OF(HINGE_LOSS);
+            BY_ROWS_OF(HINGE_LOSS, number, NULL);
         else
             MEANS_OF(HINGE_LOSS);
         break;
     case SQUARED_HINGE_LOSS:
         if (labels)
-            BY_ROWS_OF(SQUARED_HINGE_LOSS);
+            BY_ROWS_OF(SQUARED_HINGE_LOSS, number, NULL);
         else
             MEANS_OF(SQUARED_HINGE_LOSS);
         break;
