@@ -135,7 +135,7 @@ cdef void run_typed(
         rule = update_of(op, step, like)
         weight_update(
             x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule, <real *> op.weights,
-            state, <real *> op.gradient, scratch, cells.count * part // parts,
+            state, op.flat_state, <real *> op.gradient, scratch, cells.count * part // parts,
             cells.count * (part + 1) // parts)
     elif op.kind == UPDATE or BLOCK_SUMS <= op.kind <= MAX_NORM:
         run_flat(like, op, step, part, parts)
@@ -203,6 +203,8 @@ ENGINE = PyCapsule_New(&instruction_set, "mlcore.InstructionSet", NULL)
 LANES = {"float32": FLOATS, "float64": DOUBLES}
 # More samples than this a step, and the gradient of a layer needs a buffer.
 SUMMED_IN_REGISTERS = SAMPLES_A_SUM
+# What a thread needs to update a cell: its gradient, and the state beside it.
+UPDATE_ELEMENTS = 4 * CELL_ELEMENTS
 
 
 def stride(Py_ssize_t columns, str dtype):

@@ -38,6 +38,8 @@ cdef enum:
     # rows of the weights at a time, so that the samples they meet stay in the second-level cache.
     SAMPLES_A_SUM = 256
     TILES_A_BLOCK = 512 // TILE_ROWS
+    # Room for a tile of a weight gradient.
+    CELL_ELEMENTS = 2 * TILE_ROWS * FLOATS
 
 
 cdef inline Py_ssize_t lanes_of(const real *any) noexcept nogil:
@@ -334,22 +336,71 @@ cdef inline void write_cell(
             cell.panel.columns * sizeof(real))
 
 
+cdef inline void prefetch_state(Cell cell, Py_ssize_t columns, real **state) noexcept nogil:
+    """Ask for the state of a cell, whose rows lie apart, before the gradient is computed."""
+    cdef Py_ssize_t row
+    cdef int vector
+    for vector in range(3):
+        if state[vector] != NULL:
+            for row in range(cell.row, cell.row + cell.taken):
+                prefetch(
+                    state[vector] + row * columns + cell.panel.first,
+                    cell.panel.columns * sizeof(real))
+
+
+cdef inline void move_state(
+    Cell cell, Py_ssize_t columns, real **state, real **held, bint here
+) noexcept nogil:
+    """Bring the state of a cell here from the flat vectors, or back.
+
+    Here it lies as the weights do, there in rows as long as the layer is wide, the bias as the last.
+    One pass reads and another writes, because a part of a vector that was just written delays the
+    reading of what lies behind it.
+    """
+    cdef Py_ssize_t width = cell.panel.width, taken = cell.panel.columns
+    cdef int vector
+    cdef real *there
+    for vector in range(3):
+        if state[vector] == NULL:
+            continue
+        there = state[vector] + cell.row * columns + cell.panel.first
+        if real is float:
+            if here:
+                move_rows_float(
+                    there, columns, taken, held[vector], width, width, cell.taken, taken)
+            else:
+                move_rows_float(
+                    held[vector], width, width, there, columns, taken, cell.taken, taken)
+        else:
+            if here:
+                move_rows_double(
+                    there, columns, taken, held[vector], width, width, cell.taken, taken)
+            else:
+                move_rows_double(
+                    held[vector], width, width, there, columns, taken, cell.taken, taken)
+
+
 cdef void weight_update(
     const real *x, Py_ssize_t x_row, const real *dz, Py_ssize_t dz_row, Py_ssize_t samples,
-    Cells cells, const Update *rule, real *weights, real **state, real *gradient, real *scratch,
-    Py_ssize_t first_cell, Py_ssize_t last_cell
+    Cells cells, const Update *rule, real *weights, real **state, bint flat_state, real *gradient,
+    real *scratch, Py_ssize_t first_cell, Py_ssize_t last_cell
 ) noexcept nogil:
     """Update the weights from their gradient, cell by cell, while it is in the cache.
 
     WRITE_GRADIENT leaves them, and writes the gradient to the flat vectors that `state` names.
     Only a sum over more than SAMPLES_A_SUM samples goes through `gradient`, which is as large as
-    the weights; `scratch` holds a cell.
+    the weights; `scratch` holds a cell. The state lies as the weights do, or, `flat_state`, in the
+    flat vectors, and then comes to `scratch` too.
     """
     cdef bint long_sum = samples > SAMPLES_A_SUM
     cdef Py_ssize_t number
     cdef double decay
     cdef real *found
+    cdef real *held[3]
+    cdef int vector
     cdef Cell cell
+    for vector in range(3):
+        held[vector] = NULL if state[vector] == NULL else scratch + (vector + 1) * CELL_ELEMENTS
     if long_sum:
         weight_gradient(x, x_row, dz, dz_row, samples, cells, gradient, first_cell, last_cell)
     for number in range(first_cell, last_cell):
@@ -363,10 +414,16 @@ cdef void weight_update(
                 weights + cell.offset)
             continue
         found = gradient + cell.offset if long_sum else scratch
+        if flat_state:
+            prefetch_state(cell, cells.columns, state)
         if not long_sum:
             cell_gradient(cell, x, x_row, dz, dz_row, samples, False, 0, 0, scratch)
         if rule.kind == WRITE_GRADIENT:
             write_cell(cell, cells.depth, cells.columns, found, state[0], state[1])
-        else:
+        elif not flat_state:
             update_span(
                 rule, cell.is_bias, weights + cell.offset, found, state, cell.offset, cell.size)
+        else:
+            move_state(cell, cells.columns, state, held, True)
+            update_span(rule, cell.is_bias, weights + cell.offset, found, held, 0, cell.size)
+            move_state(cell, cells.columns, state, held, False)

@@ -50,6 +50,14 @@ cdef extern from "updates.h":
     AdagradOptions_double adagrad_options_double(
         double learning_rate, double epsilon, double weight_decay) noexcept nogil
 
+    void move_rows_float(
+        const float *source, Py_ssize_t from_row, Py_ssize_t readable, float *to,
+        Py_ssize_t to_row, Py_ssize_t writable, Py_ssize_t rows, Py_ssize_t columns
+    ) noexcept nogil
+    void move_rows_double(
+        const double *source, Py_ssize_t from_row, Py_ssize_t readable, double *to,
+        Py_ssize_t to_row, Py_ssize_t writable, Py_ssize_t rows, Py_ssize_t columns
+    ) noexcept nogil
     void sgd_float(
         const SgdOptions_float *options, float *parameters, const float *gradients,
         float *velocity, Py_ssize_t size) noexcept nogil

@@ -220,4 +220,17 @@ static inline void NAME(adagrad)(
     }
 }
 
+/* Rows of `columns` numbers from one place to another; `from` has room for `readable` numbers in a
+ * row and `to` for `writable`, so that a side with room to spare is moved in whole vectors. */
+INLINE void NAME(move_rows)(
+    const real *from, ptrdiff_t from_row, ptrdiff_t readable, real *to, ptrdiff_t to_row,
+    ptrdiff_t writable, ptrdiff_t rows, ptrdiff_t columns)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t i = 0; i < columns; i += LANES)
+            NAME(store)(
+                to + r * to_row + i, writable - i,
+                NAME(load)(from + r * from_row + i, readable - i));
+}
+
 #endif

@@ -16,7 +16,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, elements
+from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, bias_follows_weight, elements
 from mlcore.kernels import ACTIVATIONS
 from mlcore.plan import Buffer, Operation, aligned_zeros
 
@@ -25,6 +25,9 @@ EARLY = ("gaussian_noise", "dropout", "activation")
 # Layers whose weights have no more bytes than this are computed row by row: every thread reads
 # them all, and no thread waits for another.
 SHARED_BYTES = 64 * 1024
+# Where a layer's weights have more bytes than this, the optimizer's state stays where it is, and
+# every tile of it is fetched and brought back: a few percent of a step.
+FLAT_STATE_BYTES = 1024 * 1024
 # Where the batch buffers have more bytes than this, rows go in blocks through what needs no other
 # rows: half of a usual second-level cache.
 BLOCK_BYTES = 512 * 1024
@@ -78,9 +81,10 @@ class WideCompiler(Compiler):
         self.place_answers(twice=True)
 
     def scratch_bytes(self) -> int:
-        """Return room for a transposed panel, or for the gradient of a tile."""
+        """Return room for a transposed panel, or for the update of a tile."""
         widths = [op.dims()["N"] for op in self.plan.operations if "w" in op.arguments]
-        return max(max(widths, default=0) + self.lanes, 64) * 2 * self.lanes * self.size
+        panel = (max(widths, default=0) + self.lanes) * 2 * self.lanes
+        return max(panel, self.module.UPDATE_ELEMENTS) * self.size
 
     def blocks(self) -> int:
         """Return so many blocks that the buffers of one stay in the second-level cache."""
@@ -262,11 +266,19 @@ class WideCompiler(Compiler):
                 "state": [self.of_vector(d) for d in (given["dw"], given["db"]) if d is not None],
             }
         else:
-            state = [
-                self._panels(packed, name) if rule.arguments[name] is not None else 0
-                for name in UPDATE_STATE[rule.kernel]
-            ]
+            # Two copies of the state would be much memory for a large layer.
+            large = elements(packed.weight) * self.size > FLAT_STATE_BYTES
+            flat = large and bias_follows_weight(packed.weight, packed.bias)
+            state = []
+            for name in UPDATE_STATE[rule.kernel]:
+                if rule.arguments[name] is None:
+                    state.append(0)
+                elif flat:
+                    state.append(self.address(name, packed.weight.offset))
+                else:
+                    state.append(self._panels(packed, name))
             fields = self.rule_fields(rule, state)
+            fields["flat_state"] = flat
             bias_rule = self._covering(given["db"]) if given["db"] is not None else rule
             assert bias_rule is not None
             fields["bias_decay"] = bias_rule.arguments["weight_decay"]
