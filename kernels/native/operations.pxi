@@ -203,8 +203,6 @@ ENGINE = PyCapsule_New(&instruction_set, "mlcore.InstructionSet", NULL)
 LANES = {"float32": FLOATS, "float64": DOUBLES}
 # More samples than this a step, and the gradient of a layer needs a buffer.
 SUMMED_IN_REGISTERS = SAMPLES_A_SUM
-# What a thread needs to update a cell: its gradient, and the state beside it.
-UPDATE_ELEMENTS = 4 * CELL_ELEMENTS
 
 
 def stride(Py_ssize_t columns, str dtype):

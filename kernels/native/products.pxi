@@ -38,8 +38,6 @@ cdef enum:
     # rows of the weights at a time, so that the samples they meet stay in the second-level cache.
     SAMPLES_A_SUM = 256
     TILES_A_BLOCK = 512 // TILE_ROWS
-    # Room for a tile of a weight gradient.
-    CELL_ELEMENTS = 2 * TILE_ROWS * FLOATS
 
 
 cdef inline Py_ssize_t lanes_of(const real *any) noexcept nogil:
@@ -348,36 +346,16 @@ cdef inline void prefetch_state(Cell cell, Py_ssize_t columns, real **state) noe
                     cell.panel.columns * sizeof(real))
 
 
-cdef inline void move_state(
-    Cell cell, Py_ssize_t columns, real **state, real **held, bint here
-) noexcept nogil:
-    """Bring the state of a cell here from the flat vectors, or back.
-
-    Here it lies as the weights do, there in rows as long as the layer is wide, the bias as the last.
-    One pass reads and another writes, because a part of a vector that was just written delays the
-    reading of what lies behind it.
-    """
-    cdef Py_ssize_t width = cell.panel.width, taken = cell.panel.columns
-    cdef int vector
-    cdef real *there
-    for vector in range(3):
-        if state[vector] == NULL:
-            continue
-        there = state[vector] + cell.row * columns + cell.panel.first
-        if real is float:
-            if here:
-                move_rows_float(
-                    there, columns, taken, held[vector], width, width, cell.taken, taken)
-            else:
-                move_rows_float(
-                    held[vector], width, width, there, columns, taken, cell.taken, taken)
-        else:
-            if here:
-                move_rows_double(
-                    there, columns, taken, held[vector], width, width, cell.taken, taken)
-            else:
-                move_rows_double(
-                    held[vector], width, width, there, columns, taken, cell.taken, taken)
+cdef inline Patch patch_of(Cell cell, Py_ssize_t columns, bint flat_state) noexcept nogil:
+    """The weights of a cell, and the state beside them: in flat vectors it has rows of `columns`."""
+    cdef Patch patch
+    if not flat_state:
+        return whole(cell.size)
+    patch.rows = cell.taken
+    patch.columns = cell.panel.columns
+    patch.room = patch.row = cell.panel.width
+    patch.state_row = columns
+    return patch
 
 
 cdef void weight_update(
@@ -390,17 +368,13 @@ cdef void weight_update(
     WRITE_GRADIENT leaves them, and writes the gradient to the flat vectors that `state` names.
     Only a sum over more than SAMPLES_A_SUM samples goes through `gradient`, which is as large as
     the weights; `scratch` holds a cell. The state lies as the weights do, or, `flat_state`, in the
-    flat vectors, and then comes to `scratch` too.
+    flat vectors.
     """
     cdef bint long_sum = samples > SAMPLES_A_SUM
-    cdef Py_ssize_t number
+    cdef Py_ssize_t number, offset
     cdef double decay
     cdef real *found
-    cdef real *held[3]
-    cdef int vector
     cdef Cell cell
-    for vector in range(3):
-        held[vector] = NULL if state[vector] == NULL else scratch + (vector + 1) * CELL_ELEMENTS
     if long_sum:
         weight_gradient(x, x_row, dz, dz_row, samples, cells, gradient, first_cell, last_cell)
     for number in range(first_cell, last_cell):
@@ -420,10 +394,9 @@ cdef void weight_update(
             cell_gradient(cell, x, x_row, dz, dz_row, samples, False, 0, 0, scratch)
         if rule.kind == WRITE_GRADIENT:
             write_cell(cell, cells.depth, cells.columns, found, state[0], state[1])
-        elif not flat_state:
-            update_span(
-                rule, cell.is_bias, weights + cell.offset, found, state, cell.offset, cell.size)
         else:
-            move_state(cell, cells.columns, state, held, True)
-            update_span(rule, cell.is_bias, weights + cell.offset, found, held, 0, cell.size)
-            move_state(cell, cells.columns, state, held, False)
+            # In flat vectors the bias is the row behind those of the weights.
+            offset = cell.row * cells.columns + cell.panel.first if flat_state else cell.offset
+            update_patch(
+                rule, cell.is_bias, weights + cell.offset, found, state, offset,
+                patch_of(cell, cells.columns, flat_state))

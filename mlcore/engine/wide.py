@@ -25,8 +25,8 @@ EARLY = ("gaussian_noise", "dropout", "activation")
 # Layers whose weights have no more bytes than this are computed row by row: every thread reads
 # them all, and no thread waits for another.
 SHARED_BYTES = 64 * 1024
-# Where a layer's weights have more bytes than this, the optimizer's state stays where it is, and
-# every tile of it is fetched and brought back: a few percent of a step.
+# Where a layer's weights have more bytes than this, the optimizer's state stays in its flat
+# vectors: a second copy would be much memory. In panels steps are some percent quicker.
 FLAT_STATE_BYTES = 1024 * 1024
 # Where the batch buffers have more bytes than this, rows go in blocks through what needs no other
 # rows: half of a usual second-level cache.
@@ -81,10 +81,9 @@ class WideCompiler(Compiler):
         self.place_answers(twice=True)
 
     def scratch_bytes(self) -> int:
-        """Return room for a transposed panel, or for the update of a tile."""
+        """Return room for a transposed panel, or for the gradient of a tile."""
         widths = [op.dims()["N"] for op in self.plan.operations if "w" in op.arguments]
-        panel = (max(widths, default=0) + self.lanes) * 2 * self.lanes
-        return max(panel, self.module.UPDATE_ELEMENTS) * self.size
+        return max(max(widths, default=0) + self.lanes, 64) * 2 * self.lanes * self.size
 
     def blocks(self) -> int:
         """Return so many blocks that the buffers of one stay in the second-level cache."""
@@ -266,7 +265,6 @@ class WideCompiler(Compiler):
                 "state": [self.of_vector(d) for d in (given["dw"], given["db"]) if d is not None],
             }
         else:
-            # Two copies of the state would be much memory for a large layer.
             large = elements(packed.weight) * self.size > FLAT_STATE_BYTES
             flat = large and bias_follows_weight(packed.weight, packed.bias)
             state = []
