@@ -664,6 +664,14 @@ WORKLOADS = {
         mlp(64, 64, 3), SGD(0.01, 0.9), samples=500, batch_size=230, loss="hinge", weighted=True
     ),
     "wide": Case(mlp(1100, 1030, 7), RMSprop(0.001), 33, 7, samples=70, batch_size=64),
+    # Layers whose optimizer state stays in its flat vectors, in whole and in part vectors.
+    "large state": Case(
+        mlp(530, 1003, 7), RMSprop(0.001, momentum=0.5, centered=True, weight_decay=0.01,
+        decay_bias=False), 513, 7, samples=70, batch_size=64,
+    ),
+    "large state and batch": Case(
+        mlp(520, 517, 7), Adam(0.001), 33, 7, samples=700, batch_size=300,
+    ),
     "mnist-mlp, whole gradients": Case(
         mlp(512, 64, 32, 10, kernel_regularizer=L1L2(1e-5, 1e-4), kernel_constraint=MaxNorm(1.5)),
         AdamW(0.001, decay_bias=False, global_clipnorm=0.5, gradient_accumulation_steps=2),
@@ -707,6 +715,7 @@ def test_workloads_agree(name, backend):
     totals = [side.advance(0, 7) for side in sides]
     assert_same_totals(*totals, "float64")
     assert_close(sides[1].tensors, sides[0].tensors, 1e-9, name)
+    assert_close(sides[1].state, sides[0].state, 1e-9, name)
 
 
 @pytest.mark.parametrize("count", [1, 2])

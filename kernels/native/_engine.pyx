@@ -365,6 +365,7 @@ cdef class Program:
         op.weight_decay = fields.pop("weight_decay", 0.0)
         op.bias_decay = fields.pop("bias_decay", 0.0)
         op.updates = fields.pop("updates", False)
+        op.flat_state = fields.pop("flat_state", False)
         if fields:
             raise TypeError(f"{kind} does not take {sorted(fields)}")
         self.count += 1

@@ -93,6 +93,7 @@ typedef struct {
     void *state[3];
     void *gradient;     /* for batches whose sum is too long for one tile */
     int biased, bias_apart;
+    int flat_state;     /* whether the state is not in panels, but where the flat vectors have it */
     UpdateKind update;
     double settings[6], weight_decay, bias_decay;
 

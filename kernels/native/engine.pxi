@@ -60,6 +60,7 @@ cdef extern from "engine.h":
         void *state[3]
         void *gradient
         int biased, bias_apart
+        int flat_state
         UpdateKind update
         double settings[6]
         double weight_decay, bias_decay

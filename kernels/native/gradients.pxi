@@ -168,5 +168,6 @@ cdef void run_flat(
         limit_gradients(gradient + start, taken, sums, op.depth, op.parameter)
     elif op.kind == UPDATE:
         rule = update_of(op, step, like)
-        update_span(
-            &rule, False, weights + start, gradient + start, <real **> op.state, start, taken)
+        update_patch(
+            &rule, False, weights + start, gradient + start, <real **> op.state, start,
+            whole(taken))

@@ -148,7 +148,7 @@ cdef void run_typed(
         rule = update_of(op, step, like)
         weight_update(
             x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule, <real *> op.weights,
-            state, <real *> op.gradient, scratch, cells.count * part // parts,
+            state, op.flat_state, <real *> op.gradient, scratch, cells.count * part // parts,
             cells.count * (part + 1) // parts)
     elif op.kind == UPDATE or BLOCK_SUMS <= op.kind <= MAX_NORM:
         run_flat(like, op, step, part, parts)

@@ -334,19 +334,44 @@ cdef inline void write_cell(
             cell.panel.columns * sizeof(real))
 
 
+cdef inline void prefetch_state(Cell cell, Py_ssize_t columns, real **state) noexcept nogil:
+    """Ask for the state of a cell, whose rows lie apart, before the gradient is computed."""
+    cdef Py_ssize_t row
+    cdef int vector
+    for vector in range(3):
+        if state[vector] != NULL:
+            for row in range(cell.row, cell.row + cell.taken):
+                prefetch(
+                    state[vector] + row * columns + cell.panel.first,
+                    cell.panel.columns * sizeof(real))
+
+
+cdef inline Patch patch_of(Cell cell, Py_ssize_t columns, bint flat_state) noexcept nogil:
+    """The weights of a cell, and the state beside them: in flat vectors it has rows of `columns`."""
+    cdef Patch patch
+    if not flat_state:
+        return whole(cell.size)
+    patch.rows = cell.taken
+    patch.columns = cell.panel.columns
+    patch.room = patch.row = cell.panel.width
+    patch.state_row = columns
+    return patch
+
+
 cdef void weight_update(
     const real *x, Py_ssize_t x_row, const real *dz, Py_ssize_t dz_row, Py_ssize_t samples,
-    Cells cells, const Update *rule, real *weights, real **state, real *gradient, real *scratch,
-    Py_ssize_t first_cell, Py_ssize_t last_cell
+    Cells cells, const Update *rule, real *weights, real **state, bint flat_state, real *gradient,
+    real *scratch, Py_ssize_t first_cell, Py_ssize_t last_cell
 ) noexcept nogil:
     """Update the weights from their gradient, cell by cell, while it is in the cache.
 
     WRITE_GRADIENT leaves them, and writes the gradient to the flat vectors that `state` names.
     Only a sum over more than SAMPLES_A_SUM samples goes through `gradient`, which is as large as
-    the weights; `scratch` holds a cell.
+    the weights; `scratch` holds a cell. The state lies as the weights do, or, `flat_state`, in the
+    flat vectors.
     """
     cdef bint long_sum = samples > SAMPLES_A_SUM
-    cdef Py_ssize_t number
+    cdef Py_ssize_t number, offset
     cdef double decay
     cdef real *found
     cdef Cell cell
@@ -363,10 +388,15 @@ cdef void weight_update(
                 weights + cell.offset)
             continue
         found = gradient + cell.offset if long_sum else scratch
+        if flat_state:
+            prefetch_state(cell, cells.columns, state)
         if not long_sum:
             cell_gradient(cell, x, x_row, dz, dz_row, samples, False, 0, 0, scratch)
         if rule.kind == WRITE_GRADIENT:
             write_cell(cell, cells.depth, cells.columns, found, state[0], state[1])
         else:
-            update_span(
-                rule, cell.is_bias, weights + cell.offset, found, state, cell.offset, cell.size)
+            # In flat vectors the bias is the row behind those of the weights.
+            offset = cell.row * cells.columns + cell.panel.first if flat_state else cell.offset
+            update_patch(
+                rule, cell.is_bias, weights + cell.offset, found, state, offset,
+                patch_of(cell, cells.columns, flat_state))

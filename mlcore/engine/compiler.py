@@ -291,3 +291,8 @@ class Compiler:
 def elements(buffer: Buffer) -> int:
     """Return how many numbers a buffer holds, without padding."""
     return math.prod(buffer.shape)
+
+
+def bias_follows_weight(weight: Buffer, bias: Buffer | None) -> bool:
+    """Tell whether weight and bias of a dense layer are one run of the flat vectors."""
+    return bias is None or bias.offset == weight.offset + elements(weight)

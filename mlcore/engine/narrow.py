@@ -6,7 +6,13 @@ Weights stay where they are, and the plan's own updates run over the flat vector
 
 from __future__ import annotations
 
-from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, elements
+from mlcore.engine.compiler import (
+    FLAT,
+    UPDATE_STATE,
+    Compiler,
+    bias_follows_weight,
+    elements,
+)
 from mlcore.kernels import ACTIVATIONS, TABLE
 from mlcore.plan import Buffer, Operation, Plan
 
@@ -29,7 +35,9 @@ class NarrowCompiler(Compiler):
                 return False
             if any(len(b.shape) == 2 and b.columns > WIDEST for b in op.buffers.values()):
                 return False
-            if op.kernel == "linear" and not _bias_follows_weight(op):
+            if op.kernel == "linear" and not bias_follows_weight(
+                op.arguments["w"], op.arguments["b"]
+            ):
                 return False
         return plan.losses is not None and plan.batch_size <= LARGEST_BATCH
 
@@ -145,8 +153,3 @@ class NarrowCompiler(Compiler):
                 "narrow_input_gradient", "rows", grad=self.rows(grad), out=self.rows(given["dx"]),
                 weights=self.address("parameters", weight.offset), **sizes,
             )  # fmt: skip
-
-
-def _bias_follows_weight(op: Operation) -> bool:
-    weight, bias = op.arguments["w"], op.arguments["b"]
-    return bias is None or bias.offset == weight.offset + elements(weight)

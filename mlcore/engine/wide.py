@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, elements
+from mlcore.engine.compiler import FLAT, UPDATE_STATE, Compiler, bias_follows_weight, elements
 from mlcore.engine.spatial import Spatial
 from mlcore.kernels import ACTIVATIONS
 from mlcore.plan import Buffer, Operation, aligned_zeros
@@ -28,6 +28,9 @@ DENSE = ("linear", "linear_backward")
 # Layers whose weights have no more bytes than this are computed row by row: every thread reads
 # them all, and no thread waits for another.
 SHARED_BYTES = 64 * 1024
+# Where a layer's weights have more bytes than this, the optimizer's state stays in its flat
+# vectors: a second copy would be much memory. In panels steps are some percent quicker.
+FLAT_STATE_BYTES = 1024 * 1024
 # Where the batch buffers have more bytes than this, rows go in blocks through what needs no other
 # rows: half of a usual second-level cache.
 BLOCK_BYTES = 512 * 1024
@@ -291,11 +294,18 @@ class WideCompiler(Compiler):
                 "state": [self.of_vector(d) for d in (given["dw"], given["db"]) if d is not None],
             }
         else:
-            state = [
-                self._panels(packed, name) if rule.arguments[name] is not None else 0
-                for name in UPDATE_STATE[rule.kernel]
-            ]
+            large = elements(packed.weight) * self.size > FLAT_STATE_BYTES
+            flat = large and bias_follows_weight(packed.weight, packed.bias)
+            state = []
+            for name in UPDATE_STATE[rule.kernel]:
+                if rule.arguments[name] is None:
+                    state.append(0)
+                elif flat:
+                    state.append(self.address(name, packed.weight.offset))
+                else:
+                    state.append(self._panels(packed, name))
             fields = self.rule_fields(rule, state)
+            fields["flat_state"] = flat
             bias_rule = self._covering(given["db"]) if given["db"] is not None else rule
             assert bias_rule is not None
             fields["bias_decay"] = bias_rule.arguments["weight_decay"]
