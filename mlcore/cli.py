@@ -279,7 +279,7 @@ def gradcheck(
     if plot is not None:
         from mlcore.plots import save
 
-        save(report.plot(), plot)
+        save(report.figure(), plot)
     return 0 if report else FAILED
 
 

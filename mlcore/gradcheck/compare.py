@@ -140,7 +140,7 @@ class _Judge:
         if self.analytic.shape != self.original.shape:
             if coarse:
                 for place in chosen:
-                    flat[place] = self.numeric.careful(place).value
+                    flat[place] = self.numeric.careful(int(place)).value
             result.wrong[...] = True
             result.checked = len(chosen)
             return result

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlcore.data.dataset import Dataset
 from mlcore.gradcheck.checking import check_limits, check_subject
 from mlcore.gradcheck.compare import Limits
 from mlcore.gradcheck.finding import Finding, listed
@@ -67,7 +68,8 @@ class SequentialSubject(Subject):
     takes_upstream = False
 
     def __init__(
-        self, model: Sequential, x: ArrayLike, y: ArrayLike, loss: str | Loss | None,
+        self, model: Sequential, x: ArrayLike | Dataset, y: ArrayLike | None,
+        loss: str | Loss | None,
         training: bool, title: str = "",
     ) -> None:  # fmt: skip
         model.loss_and_gradients(x, y, loss=loss, training=training)
@@ -85,7 +87,7 @@ class SequentialSubject(Subject):
             )
             for name, place in self.places.items()
         }
-        count = len(np.asarray(x)) if not hasattr(x, "targets") else len(x)
+        count = len(x) if isinstance(x, Dataset) else len(np.asarray(x))
         shown = title or f"Sequential, {len(model.layers)} layers, {count} samples"
         super().__init__(shown, values, {}, ["x"] if title else [])
         self.samples = count
@@ -257,7 +259,7 @@ def check_layer(layer: Any, inputs: Any, **options: Any) -> Report:
         For an object without the two methods, and as `mlcore.gradcheck.check`.
     """
     limits, seed, wrt = check_limits(options)
-    subject = as_subject(layer, inputs, None, wrt)
+    subject = as_subject(layer, inputs, wrt)
     if subject is None:
         raise InputError(f"{type(layer).__name__} has no forward and backward to check")
     return check_subject(subject, limits, seed)
@@ -299,7 +301,7 @@ def check_model(
     """
     limits, seed, wrt = check_limits(options)
     if isinstance(model, Sequential):
-        if y is None and not hasattr(x, "targets"):
+        if y is None and not isinstance(x, Dataset):
             raise InputError("y is missing: give the targets of the batch")
         subject: Subject = SequentialSubject(model, x, y, loss, training)
     else:
@@ -309,7 +311,7 @@ def check_model(
                 "layer of its own"
             )
         layers = list(model) if isinstance(model, (list, tuple)) else model
-        found = as_subject(layers, x, None, wrt)
+        found = as_subject(layers, x, wrt)
         if found is None:
             raise InputError(f"{type(model).__name__} is no model: give a list of layers")
         subject = found

@@ -22,7 +22,7 @@ Knob = tuple[Callable[[], State], Callable[[State], None]]
 def _global_knobs() -> Iterator[Knob]:
     yield (
         lambda: np.random.get_state(legacy=False),  # noqa: NPY002
-        np.random.set_state,  # noqa: NPY002
+        np.random.set_state,
     )
     yield random.getstate, random.setstate
     torch = sys.modules.get("torch")

@@ -67,7 +67,7 @@ class _Targets:
     def __init__(self, subject: Subject, name: str, rng: np.random.Generator) -> None:
         self.subject = subject
         self.name = name
-        self.value: Array = subject.constants.get(name, subject.values.get(name))
+        self.value: Array = {**subject.values, **subject.constants}[name]
         self.moved = {
             other: value + 0.3 * rng.standard_normal(value.shape)
             for other, value in subject.values.items()

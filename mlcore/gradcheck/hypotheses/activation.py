@@ -54,8 +54,8 @@ def mistaken_slopes(name: str, parameter: float, z: Array) -> Iterator[tuple[str
                 formula = {"sigmoid": "y*(1-y)", "tanh": "1-y**2"}[other]
                 yield WRONG, f"{other}'s {formula} of the output", SLOPES[other](y, setting)
     if ACTIVATIONS[name].stored == "output":
-        formula = SLOPES[name](z, parameter)
-        yield WRONG, f"{name}'s formula of the output, applied to its input,", formula
+        words = f"{name}'s formula of the output, applied to its input,"
+        yield WRONG, words, SLOPES[name](z, parameter)
     yield (
         WRONG,
         f"the derivative of {name} at the output, not at the input,",
@@ -155,7 +155,7 @@ def seen_through_the_output(context: Context, tensor: Comparison) -> Iterator[Pr
         return
     y = context.output
     undone = {
-        "sigmoid": (0 < y) & (y < 1),
+        "sigmoid": (y > 0) & (y < 1),
         "tanh": np.abs(y) < 1,
         "softplus": y > 0,
         "relu": y >= 0,
@@ -195,7 +195,7 @@ def of_a_hidden_layer(context: Context, tensor: Comparison) -> Iterator[Predicti
         if other.passed or other.analytic.shape != other.shape or len(other.shape) != 2:
             continue
         if name == tensor.name:
-            partner = np.isfinite(other.numeric).all()
+            partner = bool(np.isfinite(other.numeric).all())
         else:
             partner = _belongs(context, tensor, other)
         for found in _hidden(context, other) if partner else ():
