@@ -43,7 +43,7 @@ def is_mlcore_layer(thing: Any) -> bool:
 
 def in_float64(model: Sequential) -> Sequential:
     """Return a copy of a model whose parameters are float64."""
-    state = copy.deepcopy(model.__getstate__())
+    state = copy.deepcopy(model).__getstate__()
     state["dtype"] = FLOAT64
     twin = Sequential.__new__(type(model))
     twin.__setstate__(state)
@@ -69,11 +69,12 @@ class SequentialSubject(Subject):
 
     def __init__(
         self, model: Sequential, x: ArrayLike | Dataset, y: ArrayLike | None,
-        loss: str | Loss | None,
-        training: bool, title: str = "",
+        loss: str | Loss | None, training: bool, title: str = "",
     ) -> None:  # fmt: skip
-        model.loss_and_gradients(x, y, loss=loss, training=training)
-        self.model = in_float64(model)
+        twin = copy.deepcopy(model)
+        # This builds what is not built, and refuses data that do not fit.
+        twin.loss_and_gradients(x, y, loss=loss, training=training)
+        self.model = in_float64(twin)
         self.data = x, y
         self.settings: dict[str, Any] = {"loss": loss, "training": training}
         self.places = {
