@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,6 @@ from mlcore.executor import NonFiniteLossError
 from mlcore.kernels.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from mlcore.data import Dataset
     from mlcore.metrics import ClassificationReport
 
@@ -289,8 +287,7 @@ def gradcheck(
     if plot is not None:
         from mlcore.plots import save
 
-        # Without axes to draw on, the report makes a figure.
-        save(cast("Figure", report.plot()), plot)
+        save(report.figure(), plot)
     return 0 if report else FAILED
 
 

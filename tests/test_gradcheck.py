@@ -163,8 +163,10 @@ def test_a_function_of_a_dict_of_parameters():
         (lambda: gradcheck.check(forward, backward, {"x": X}), ["x, w, b", "named (x)"]),
         (lambda: gradcheck.check(forward, backward, {"x": X[:, :2]}, {"w": W, "b": B}),
          ["forward raises ValueError", "x (5, 2)"]),
-        (lambda: gradcheck.check(forward, backward, {"x": X * np.nan}, {"w": W, "b": B}), ["x has NaN"]),
-        (lambda: gradcheck.check(lambda x: 1 / (0 * x), lambda grad, x: grad, X), ["output has NaN"]),
+        (lambda: gradcheck.check(forward, backward, {"x": X * np.nan}, {"w": W, "b": B}),
+         ["x has NaN"]),
+        (lambda: gradcheck.check(lambda x: 1 / (0 * x), lambda grad, x: grad, X),
+         ["output has NaN"]),
         (lambda: gradcheck.check(lambda x: x, None, X), ["(loss, gradients)"]),
         (lambda: gradcheck.check(3, None, X), ["int cannot be checked"]),
         (lambda: gradcheck.check(forward, lambda grad, q: grad, {"x": X}, {"w": W, "b": B}),
@@ -201,8 +203,10 @@ def test_the_ladder_near_a_kink(point):
 @pytest.mark.parametrize(
     ("function", "right"),
     [
-        (np.sin, 1.0), (np.exp, 1.0), (lambda x: (x + 10) ** 3, 300.0), (lambda x: np.tanh(500 * x), 500.0),
-        (lambda x: 1e-9 * x, 1e-9), (lambda x: np.log(x + 0.01), 100.0), (lambda x: x * abs(x), 0.0),
+        (np.sin, 1.0), (np.exp, 1.0), (lambda x: (x + 10) ** 3, 300.0),
+        (lambda x: np.tanh(500 * x), 500.0),
+        (lambda x: 1e-9 * x, 1e-9), (lambda x: np.log(x + 0.01), 100.0),
+        (lambda x: x * abs(x), 0.0),
     ],
 )  # fmt: skip
 def test_the_ladder_and_its_error(function, right):
@@ -237,11 +241,17 @@ def test_one_wrong_element_of_a_large_array(place):
         dw.reshape(-1)[place] += 0.01
         return {"w": dw}
 
-    report = gradcheck.check(lambda x, w: np.tanh(x @ w) + x @ w, lambda grad, x, w: {
-        "w": x.T @ (grad * (2 - np.tanh(x @ w) ** 2))}, {"x": RNG.normal(size=(3, 300))}, {"w": w})  # fmt: skip
+    def smooth(x, w):
+        return np.tanh(x @ w) + x @ w
+
+    def smooth_back(grad, x, w):
+        return {"w": x.T @ (grad * (2 - np.tanh(x @ w) ** 2))}
+
+    x = {"x": RNG.normal(size=(3, 300))}
+    report = gradcheck.check(smooth, smooth_back, x, {"w": w})
     assert report
     assert report.comparisons["w"].by_direction
-    report = gradcheck.check(lambda x, w: x @ w, back, {"x": RNG.normal(size=(3, 300))}, {"w": w})
+    report = gradcheck.check(lambda x, w: x @ w, back, x, {"w": w})
     assert np.flatnonzero(report.comparisons["w"].wrong).tolist() == [place]
 
 

@@ -132,8 +132,10 @@ def subject_of(
         if not (callable(forward) and callable(backward)):
             raise InputError("forward and backward must be functions")
         return Pair(forward, backward, _arrays(forward, inputs, params, wrt))
-    found = as_subject(forward, inputs, params, wrt)
+    found = as_subject(forward, inputs, wrt)
     if found is not None:
+        if params is not None:
+            raise InputError(f"{found.title} brings its own parameters: leave params out")
         return found
     if not callable(forward):
         raise InputError(

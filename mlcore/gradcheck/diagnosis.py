@@ -123,12 +123,12 @@ def _finding(
         plural = {"is": "are", "has": "have", "lacks": "lack", "holds": "hold", "takes": "take"}
         says = f"The gradients of {listed(covered)} {plural.get(first, first)} {rest}."
     rest_wrong = [name for name in wrong if name not in covered]
-    says += _surroundings(context, covered, rest_wrong, layers)
+    says += _surroundings(context, rest_wrong, layers)
     return Finding(prediction.fault, says, prediction.mend, tuple(covered),
                    details=prediction.details)  # fmt: skip
 
 
-def _surroundings(context: Context, covered: list[str], rest: list[str], layers: list[str]) -> str:
+def _surroundings(context: Context, rest: list[str], layers: list[str]) -> str:
     """Say what is right behind the fault, and what is wrong before it."""
     groups = context.subject.groups
     if len(groups) < 2:
@@ -157,7 +157,7 @@ def _unexplained(context: Context, names: list[str], wrong: dict[str, Comparison
     tensor = wrong[names[0]]
     layers = [layer for layer, group in context.subject.groups.items() if set(group) & set(wrong)]
     others = [name for name in wrong if name not in names]
-    around = _surroundings(context, names, others, layers)
+    around = _surroundings(context, others, layers)
     if not np.isfinite(tensor.analytic).all():
         return Finding(
             "not_finite",

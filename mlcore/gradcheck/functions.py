@@ -232,8 +232,8 @@ def call(function: Function, title: str, arguments: list[Any], by_name: dict[str
     except Exception as error:
         given = [*enumerate(arguments), *by_name.items()]
         shapes = ", ".join(f"{name} {np.shape(v)}" for name, v in given if is_real(v))
-        what = f" (given {shapes})" if shapes else ""
-        raise InputError(f"{title} raises {type(error).__name__}: {error}{what}") from error
+        given_shapes = f" (given {shapes})" if shapes else ""
+        raise InputError(f"{title} raises {type(error).__name__}: {error}{given_shapes}") from error
 
 
 class FunctionSubject(Subject):
@@ -258,8 +258,8 @@ class FunctionSubject(Subject):
     def watch_all(self, given: dict[str, Any], during: str) -> None:
         """Note which of the arrays handed out are no longer what they were."""
         arrays = {name: item for name, item in given.items() if isinstance(item, np.ndarray)}
-        known = {**self.constants, **self.values}
-        kept = {name: known[name] for name in arrays}
+        every = {**self.constants, **self.values}
+        kept = {name: every[name] for name in arrays}
         self.watch(arrays, kept, during)
 
     def again(self, inputs: dict[str, Any], params: dict[str, Any]) -> Subject:

@@ -9,6 +9,7 @@ import numpy as np
 from mlcore.gradcheck.compare import Comparison
 from mlcore.gradcheck.subject import Array
 from mlcore.kernels.errors import InputError, unknown
+from mlcore.plots._figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,27 +18,25 @@ if TYPE_CHECKING:
 CELL, SMALLEST, LARGEST = 0.3, 2.0, 4.5
 
 
-def draw(
-    comparisons: dict[str, Comparison], title: str, ax: Axes | None, array: str | None
-) -> Figure | Axes:
-    """Draw one array's gradients; see `Report.plot`."""
-    # Not at the top: the figure's module is of no use without matplotlib.
-    from mlcore.plots._figure import new_figure
+def difference(comparisons: dict[str, Comparison], ax: Axes, array: str | None) -> Axes:
+    """Draw the difference into axes; see `Report.plot`."""
+    chosen = _chosen(comparisons, array)
+    if chosen.analytic.shape != chosen.shape:
+        raise InputError(
+            f"the gradient of {chosen.name} has the shape {chosen.analytic.shape} and the array "
+            f"{chosen.shape}: there is no difference to draw; leave ax out"
+        )
+    _panel(ax, _plane(chosen.analytic - chosen.numeric), f"{chosen.name}: analytic - numeric")
+    return ax
 
-    new_figure(1, 1)
+
+def side_by_side(comparisons: dict[str, Comparison], title: str, array: str | None) -> Figure:
+    """Draw analytic, numeric and difference; see `Report.plot`."""
     chosen = _chosen(comparisons, array)
     analytic, numeric = _plane(chosen.analytic), _plane(chosen.numeric)
     panels = {"analytic": analytic, "numeric": numeric}
     if chosen.analytic.shape == chosen.shape:
         panels["difference"] = _plane(chosen.analytic - chosen.numeric)
-    if ax is not None:
-        if "difference" not in panels:
-            raise InputError(
-                f"the gradient of {chosen.name} has the shape {chosen.analytic.shape} and the "
-                f"array {chosen.shape}: there is no difference to draw; leave ax out"
-            )
-        _panel(ax, panels["difference"], f"{chosen.name}: analytic - numeric")
-        return ax
     rows, columns = numeric.shape
     width = min(max(columns * CELL, SMALLEST), LARGEST)
     height = min(max(rows * CELL, SMALLEST), LARGEST)

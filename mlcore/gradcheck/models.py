@@ -43,7 +43,7 @@ def is_mlcore_layer(thing: Any) -> bool:
 
 def in_float64(model: Sequential) -> Sequential:
     """Return a copy of a model whose parameters are float64."""
-    state = copy.deepcopy(model.__getstate__())
+    state = copy.deepcopy(model).__getstate__()
     state["dtype"] = FLOAT64
     twin = Sequential.__new__(type(model))
     twin.__setstate__(state)
@@ -68,11 +68,13 @@ class SequentialSubject(Subject):
     takes_upstream = False
 
     def __init__(
-        self, model: Sequential, x: ArrayLike, y: ArrayLike, loss: str | Loss | None,
-        training: bool, title: str = "",
+        self, model: Sequential, x: ArrayLike | Dataset, y: ArrayLike | None,
+        loss: str | Loss | None, training: bool, title: str = "",
     ) -> None:  # fmt: skip
-        model.loss_and_gradients(x, y, loss=loss, training=training)
-        self.model = in_float64(model)
+        twin = copy.deepcopy(model)
+        # This builds what is not built, and refuses data that do not fit.
+        twin.loss_and_gradients(x, y, loss=loss, training=training)
+        self.model = in_float64(twin)
         self.data = x, y
         self.settings: dict[str, Any] = {"loss": loss, "training": training}
         self.places = {
@@ -258,7 +260,7 @@ def check_layer(layer: Any, inputs: Any, **options: Any) -> Report:
         For an object without the two methods, and as `mlcore.gradcheck.check`.
     """
     limits, seed, wrt = check_limits(options)
-    subject = as_subject(layer, inputs, None, wrt)
+    subject = as_subject(layer, inputs, wrt)
     if subject is None:
         raise InputError(f"{type(layer).__name__} has no forward and backward to check")
     return check_subject(subject, limits, seed)
@@ -300,7 +302,7 @@ def check_model(
     """
     limits, seed, wrt = check_limits(options)
     if isinstance(model, Sequential):
-        if y is None and not hasattr(x, "targets"):
+        if y is None and not isinstance(x, Dataset):
             raise InputError("y is missing: give the targets of the batch")
         subject: Subject = SequentialSubject(model, x, y, loss, training)
     else:
@@ -310,7 +312,7 @@ def check_model(
                 "layer of its own"
             )
         layers = list(model) if isinstance(model, (list, tuple)) else model
-        found = as_subject(layers, x, None, wrt)
+        found = as_subject(layers, x, wrt)
         if found is None:
             raise InputError(f"{type(model).__name__} is no model: give a list of layers")
         subject = found

@@ -33,7 +33,7 @@ GRADIENTS = ("grads", "gradients", "grad", "gradient", "dparams", "_grads", "_gr
 PARAMETERS = ("params", "parameters", "weights", "_params", "_parameters")
 
 
-def as_subject(thing: Any, inputs: Any, params: Any, wrt: Sequence[str] | None) -> Subject | None:
+def as_subject(thing: Any, inputs: Any, wrt: Sequence[str] | None) -> Subject | None:
     """Return an object as something to check; None for a function."""
     from mlcore.gradcheck import models, torch_modules
 
@@ -255,7 +255,7 @@ class LayerSubject(Subject):
         self.frozen.restore()
         inputs = self._set(values)
         _reset(self.working)
-        _output, cache = self._run(self.working, inputs)
+        _, cache = self._run(self.working, inputs)
         before = self.frozen.look() if times > 1 else None
         found = []
         for _ in range(times):
@@ -282,8 +282,8 @@ class LayerSubject(Subject):
 
     def _watch(self, handed: Array | None, upstream: Array | None) -> None:
         given = {n: item for n, item in self.handed.items() if isinstance(item, np.ndarray)}
-        known = {**self.constants, **self.fixed}
-        kept = {n: known[n] for n in given}
+        every = {**self.constants, **self.fixed}
+        kept = {n: every[n] for n in given}
         parameters = {name: slot.read() for name, slot in self.slots.items()}
         self.watch(given, kept, "a pass")
         self.watch(parameters, self.fixed, "a pass")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlcore.gradcheck.compare import ROUNDING
 from mlcore.gradcheck.differences import COARSE, Projection, ladder
 from mlcore.gradcheck.finding import Finding, listed
 from mlcore.gradcheck.subject import Array, Arrays, Subject
@@ -189,12 +190,13 @@ def linear_in_upstream(passes: Passes, rng: np.random.Generator) -> Iterator[Fin
     both = passes.again(2.5 * passes.upstream + other)
     wrong = []
     # Differences of products with the upstream gradient may cancel to next to nothing.
-    rounding = 1e-13 * float(np.max(np.abs(passes.upstream) + np.abs(other), initial=0.0))
+    size = np.abs(passes.upstream) + np.abs(other)
+    rounding = 10 * ROUNDING * float(size.max(initial=0.0))
     for name, together in both.items():
         expected = 2.5 * passes.first[name] + found[name]
-        size = 2.5 * np.abs(passes.first[name]) + np.abs(found[name])
+        terms = 2.5 * np.abs(passes.first[name]) + np.abs(found[name])
         coarse = together.dtype == np.float32 or np.finfo(np.float32).eps > _grain(together) > 1e-9
-        allowed = (1e-3 if coarse else 1e-7) * float(size.max(initial=0.0)) + rounding
+        allowed = (1e-3 if coarse else 1e-7) * float(terms.max(initial=0.0)) + rounding
         if together.shape != expected.shape or not np.all(np.abs(together - expected) <= allowed):
             wrong.append(name)
     if wrong:
@@ -255,6 +257,7 @@ def another_point(passes: Passes, rng: np.random.Generator) -> Iterator[Finding]
 
 def _stale(projection: Projection, found: Arrays, rng: np.random.Generator) -> list[str]:
     wrong = []
+    rounding = ROUNDING * float(np.abs(projection.weights).max(initial=0.0))
     for name, gradient in found.items():
         value = projection.subject.values[name]
         if gradient.shape != value.shape or not np.isfinite(gradient).all():
@@ -263,8 +266,9 @@ def _stale(projection: Projection, found: Arrays, rng: np.random.Generator) -> l
         slope = ladder(projection.along({name: direction}), projection.size, projection.noise, 1.0)
         predicted = float((gradient * direction).sum())
         spread = float(np.linalg.norm(gradient)) + abs(slope.value)
-        coarse = 1e-2 if projection.noise > COARSE else 1e-4
-        if not slope.kink and abs(predicted - slope.value) > coarse * spread + 20 * slope.error:
+        allowed = (1e-2 if projection.noise > COARSE else 1e-4) * spread + 20 * slope.error
+        allowed += rounding * float(np.abs(direction).sum())
+        if not slope.kink and abs(predicted - slope.value) > allowed:
             wrong.append(name)
     return wrong
 

@@ -174,6 +174,12 @@ class Report:
             "notes": self.notes,
         }
 
+    def figure(self, array: str | None = None) -> Figure:
+        """Draw analytic, numeric and difference of one gradient as heat maps, side by side."""
+        from mlcore.gradcheck.heatmap import side_by_side
+
+        return side_by_side(self.comparisons, self.title, array)
+
     def plot(self, ax: Axes | None = None, array: str | None = None) -> Figure | Axes:
         """Draw analytic, numeric and difference as heat maps.
 
@@ -195,9 +201,11 @@ class Report:
         InputError
             For an unknown array, or where nothing was compared element by element.
         """
-        from mlcore.gradcheck.heatmap import draw
+        if ax is None:
+            return self.figure(array)
+        from mlcore.gradcheck.heatmap import difference
 
-        return draw(self.comparisons, self.title, ax, array)
+        return difference(self.comparisons, ax, array)
 
 
 def _element(each: Comparison, place: int) -> Cell:

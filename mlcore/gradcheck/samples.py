@@ -42,7 +42,7 @@ def independent_samples(passes: Passes, rng: np.random.Generator) -> Iterator[Fi
                 "broadcast_targets",
                 f"The loss does not depend on which sample has which target: it compares every "
                 f"prediction with every target.{shapes}{f'{pair}.' if shapes else ''} Finite "
-                "differences agree with the gradient of that loss, and it is the wrong loss.",
+                "differences do not see it: they measure this loss, which is the wrong one.",
                 f"Give both the same shape: {name}.reshape(-1, 1), or prediction[:, 0].",
                 (name,),
                 details={"target": name, "shape": list(target.shape)},

@@ -55,7 +55,8 @@ def case_hidden_layer_of_a_network(rng):
         return (error**2).mean(), {"w1": x.T @ dh, "b1": dh.sum(axis=0), "w2": h.T @ delta}
 
     return loss, None, {"x": rng.normal(size=(9, 4)), "y": rng.normal(size=(9, 2))}, {
-        "w1": rng.normal(size=(4, 5)), "b1": rng.normal(size=5), "w2": rng.normal(size=(5, 2))}  # fmt: skip
+        "w1": rng.normal(size=(4, 5)), "b1": rng.normal(size=5),
+        "w2": rng.normal(size=(5, 2))}  # fmt: skip
 
 
 WORDS_OF = {

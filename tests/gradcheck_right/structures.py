@@ -90,7 +90,8 @@ def cross_entropy_of_labels(rng):
 
     batch, classes = sizes(rng, 2)
     return forward, backward, {
-        "z": numbers(rng, (batch, classes), 6), "labels": rng.integers(0, classes, batch)}  # fmt: skip
+        "z": numbers(rng, (batch, classes), 6),
+        "labels": rng.integers(0, classes, batch)}  # fmt: skip
 
 
 @right
@@ -107,7 +108,8 @@ def cross_entropy_through_probabilities(rng):
 
     batch, classes = sizes(rng, 2)
     return forward, backward, {
-        "z": rng.normal(size=(batch, classes)), "labels": rng.integers(0, classes, batch)}  # fmt: skip
+        "z": rng.normal(size=(batch, classes)),
+        "labels": rng.integers(0, classes, batch)}  # fmt: skip
 
 
 @right
@@ -142,7 +144,8 @@ def soft_targets_smoothed(rng):
 
     batch, classes = sizes(rng, 2)
     return forward, backward, {
-        "z": numbers(rng, (batch, classes)), "target": rng.dirichlet(np.ones(classes), batch)}  # fmt: skip
+        "z": numbers(rng, (batch, classes)),
+        "target": rng.dirichlet(np.ones(classes), batch)}  # fmt: skip
 
 
 @right
@@ -374,7 +377,8 @@ def convolution_2d(rng):
     batch, high, wide, channels, filters, rows, columns = sizes(rng, 7, 1, 4)
     image = (batch, high + rows - 1, wide + columns - 1, channels)
     return forward, backward, {"x": numbers(rng, image)}, {
-        "w": rng.normal(size=(rows, columns, channels, filters)), "b": rng.normal(size=filters)}  # fmt: skip
+        "w": rng.normal(size=(rows, columns, channels, filters)),
+        "b": rng.normal(size=filters)}  # fmt: skip
 
 
 @right
@@ -462,7 +466,8 @@ def gated_unit(rng):
 
     batch, features, units = sizes(rng, 3)
     return forward, backward, {"x": rng.normal(size=(batch, features))}, {
-        "w": rng.normal(size=(features, units)), "v": rng.normal(size=(features, units))}  # fmt: skip
+        "w": rng.normal(size=(features, units)),
+        "v": rng.normal(size=(features, units))}  # fmt: skip
 
 
 @right

@@ -54,8 +54,8 @@ def mistaken_slopes(name: str, parameter: float, z: Array) -> Iterator[tuple[str
                 formula = {"sigmoid": "y*(1-y)", "tanh": "1-y**2"}[other]
                 yield WRONG, f"{other}'s {formula} of the output", SLOPES[other](y, setting)
     if ACTIVATIONS[name].stored == "output":
-        applied = SLOPES[name](z, parameter)
-        yield WRONG, f"{name}'s formula of the output, applied to its input,", applied
+        words = f"{name}'s formula of the output, applied to its input,"
+        yield WRONG, words, SLOPES[name](z, parameter)
     yield (
         WRONG,
         f"the derivative of {name} at the output, not at the input,",
