@@ -20,7 +20,7 @@ from mlcore.kernels import native, reference
 from mlcore.kernels.cuda import launch
 from mlcore.kernels.cuda.launch import CODES, Device, to_device, to_host
 from mlcore.kernels.reference import dropout_threshold
-from mlcore.kernels.table import ACTIVATIONS, TABLE
+from mlcore.kernels.table import ACTIVATIONS, BLOCK, TABLE
 
 Kernel = Callable[..., None]
 DEVICE = launch.DEVICE
@@ -306,6 +306,63 @@ def rmsprop(
         learning_rate, rho, 1 - rho, epsilon, momentum, weight_decay,
         parameters.size,
     )  # fmt: skip
+
+
+@_row
+def adagrad(
+    parameters: Device,
+    gradients: Device,
+    square_sum: Device,
+    learning_rate: float | Device,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    size = parameters.size
+    launch.each(
+        "adagrad", parameters.dtype, size, parameters, gradients, square_sum, learning_rate,
+        epsilon, weight_decay, size,
+    )  # fmt: skip
+
+
+@_row
+def block_sums(x: Device, sums: Device) -> None:
+    launch.teams("block_sums", x.dtype, sums.shape[0], x, BLOCK, sums, x.size)
+
+
+@_row
+def penalty(sums: Device, l1: float, l2: float, norm: float, value: Device) -> None:
+    launch.teams("penalty", SINGLE, 1, sums, l1, l2, norm, value, sums.shape[0])
+
+
+@_row
+def penalty_gradient(
+    parameters: Device, sums: Device, l1: float, l2: float, norm: float, gradients: Device
+) -> None:
+    size = parameters.size
+    launch.each(
+        "penalty_gradient", parameters.dtype, size, parameters, sums, l1, l2, norm, gradients,
+        size, sums.shape[0],
+    )  # fmt: skip
+
+
+@_row
+def accumulate(gradients: Device, total: Device, number: int | Device, steps: int) -> None:
+    size = gradients.size
+    launch.each("accumulate", gradients.dtype, size, gradients, total, number, steps, size)
+
+
+@_row
+def clip(gradients: Device, sums: Device | None, limit: float) -> None:
+    dtype, size = gradients.dtype, gradients.size
+    if sums is None:
+        launch.each("clip_value", dtype, size, gradients, limit, size)
+    else:
+        launch.each("clip_norm", dtype, size, gradients, sums, limit, size, sums.shape[0])
+
+
+@_row
+def max_norm(weights: Device, limit: float) -> None:
+    launch.teams("max_norm", weights.dtype, weights.shape[1], weights, limit, *weights.shape)
 
 
 @_row

@@ -1,11 +1,17 @@
 /* What a training step does beside its operations, so that it can be repeated without the host. */
 #include "team.h"
 
-enum { FIRST, STEP, UPDATE };
+/* What counts up: the rows taken, the steps of the model and those of its optimizer, the updates,
+ * and the place of a step among those whose gradients are added up. */
+enum { FIRST, STEP, MADE, UPDATE, NUMBER };
+/* Whether all has stopped, and whether updates wait for more gradients, or have stopped too. */
+enum { STOPPED, WAITING };
 enum { LOSS, CORRECT, WEIGHT };
 
-/* Takes the row numbers of the next batch, and counts on. One block. */
-KERNEL(begin_step, const int64 *order, int64 *counters, int64 *rows, int64 batch)
+/* Takes the row numbers of the next batch, and counts on; an update follows every `group` steps.
+ * One block. */
+KERNEL(begin_step,
+    const int64 *order, int64 *counters, int64 *rows, int64 batch, int64 group, int *flags)
 {
     if (IS_STOPPED)
         return;
@@ -16,7 +22,10 @@ KERNEL(begin_step, const int64 *order, int64 *counters, int64 *rows, int64 batch
     if (threadIdx.x == 0) {
         counters[FIRST] = first + batch;
         counters[STEP]++;
-        counters[UPDATE]++;
+        const int64 made = counters[MADE]++;
+        counters[UPDATE] = made / group + 1;
+        counters[NUMBER] = made % group;
+        flags[WAITING] = made % group + 1 < group;
     }
 }
 
@@ -42,15 +51,16 @@ DEVICE double right_sides(const real *outputs, const real *targets, int64 column
     return (double)right / columns;
 }
 
-/* Adds a batch's losses, right answers and weights to the totals; where `guard` is true and the sum of the
- * losses is not finite, sets `flag` instead, which is where `stopped` points to. One block.
+/* Adds a batch's losses, right answers and weights to the totals; where `guard` is true and the sum
+ * of the losses is not finite, sets `flags` instead, of which `stopped` is the first. One block.
  *
- * `classes` and `sides` hold the labels or the targets of the whole data set, `weights` those of
- * the batch; each may be NULL.
+ * `penalties` on the parameters belong to the mean loss. `classes` and `sides` hold the labels or
+ * the targets of the whole data set, `weights` those of the batch; each may be NULL.
  */
 KERNEL(add_totals,
     const real *losses, const real *outputs, const int *classes, const real *sides,
-    const real *weights, const int64 *rows, int64 batch, int64 columns, int guard, double *totals, int *flag)
+    const real *weights, const double *penalties, int64 penalty_count, const int64 *rows,
+    int64 batch, int64 columns, int guard, double *totals, int *flags)
 {
     if (IS_STOPPED)
         return;
@@ -68,9 +78,14 @@ KERNEL(add_totals,
     weight = team_sum(weight);
     if (threadIdx.x != 0)
         return;
+    double penalty = 0;
+    for (int64 i = 0; i < penalty_count; i++)
+        penalty += penalties[i];
+    if (penalty_count)
+        loss += weight * penalty;
     /* Neither NaN nor infinity gives zero. */
     if (guard && loss - loss != 0) {
-        *flag = 1;
+        flags[STOPPED] = flags[WAITING] = 1;
         return;
     }
     totals[LOSS] += loss;

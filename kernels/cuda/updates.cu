@@ -65,6 +65,19 @@ KERNEL(adam,
     }
 }
 
+KERNEL(adagrad,
+    real *parameters, const real *gradients, real *square_sum, GIVEN(double, learning_rate),
+    real epsilon, real decay, int64 size)
+{
+    const real rate = (real)VALUE(learning_rate);
+    EACH(i, size) {
+        const real change = decayed(gradients[i], decay, parameters[i]);
+        const real sum = square_sum[i] + change * change;
+        square_sum[i] = sum;
+        parameters[i] -= rate * change / (sqrt(sum) + epsilon);
+    }
+}
+
 KERNEL(rmsprop,
     real *parameters, const real *gradients, real *square_average, real *gradient_average,
     real *velocity, GIVEN(double, learning_rate), real rho, real take, real epsilon, real momentum,

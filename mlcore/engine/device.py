@@ -103,11 +103,12 @@ class DeviceExecutor:
             elif self.targets.sides:
                 self.sides = self.data["targets"]
         self.order = self.rows = self.kept = zeros(0, np.int64)
-        self.counters, self.rate = zeros(3, np.int64), zeros(1, np.float64)
-        self.totals, self.flag = zeros(3, np.float64), zeros(1, np.int32)
+        self.counters, self.rate = zeros(5, np.int64), zeros(1, np.float64)
+        self.totals, self.flags = zeros(3, np.float64), zeros(2, np.int32)
         self.settings: dict[str, Any] = {
             "scale": self.scale, "seed": self.seed, "step": self.counters[1:2],
-            "update": self.counters[2:3], "learning_rate": self.rate,
+            "update": self.counters[3:4], "number": self.counters[4:5],
+            "learning_rate": self.rate,
         }  # fmt: skip
 
     def _copy(self, array: NDArray[Any]) -> Device:
@@ -136,15 +137,15 @@ class DeviceExecutor:
             self.bring()
             self._reserve(len(order), keep)
             self.order[start:stop].set(order[start:stop])
-            self.counters.set(np.array([start, step - 1, update]))
+            self.counters.set(np.array([start, step - 1, update, 0, 0]))
             self.rate.set(np.array([learning_rate]))
             self.totals.set(np.array([totals.loss, totals.correct, totals.weight]))
-            self.flag.set(np.zeros(1, np.int32))
+            self.flags.set(np.zeros(2, np.int32))
             self._repeat(batch, (stop - start) // batch, keep)
             self._repeat((stop - start) % batch, 1, keep)
             found = self.launch.to_host(self.totals)
             begun = int(self.launch.to_host(self.counters)[1]) - (step - 1)
-            stopped = bool(self.launch.to_host(self.flag)[0])
+            stopped = bool(self.launch.to_host(self.flags)[0])
             if outputs is not None:
                 outputs[start:stop] = self.launch.to_host(self.kept[start:stop])
         self.ahead = bool(self._after)
@@ -211,8 +212,11 @@ class DeviceExecutor:
     def _step(self, size: int, keep: bool) -> None:
         """Queue one step, every number that changes being read from the device."""
         views, real = self._bind(size), self.plan.dtype
-        with self.launch.stoppable(self.flag):
-            self.launch.teams("begin_step", real, 1, self.order, self.counters, views["rows"], size)
+        with self.launch.stoppable(self.flags[:1]):
+            self.launch.teams(
+                "begin_step", real, 1, self.order, self.counters, views["rows"], size,
+                self.plan.accumulation, self.flags,
+            )  # fmt: skip
             for name, kept in self._running.items():
                 self.launch.each("keep", real, kept.size, views[name], kept, kept.size)
             for operation in self._before:
@@ -225,16 +229,23 @@ class DeviceExecutor:
                     columns,
                 )  # fmt: skip
             if self.plan.losses is not None and outputs is not None:
-                weights = self.plan.weights
+                weights, penalties = self.plan.weights, self.plan.penalties
                 self.launch.teams(
                     "add_totals", real, 1, views[self.plan.losses.name], outputs, self.classes,
-                    self.sides, views[weights.name] if weights else None, views["rows"], size,
-                    outputs.shape[1], self.guard, self.totals, self.flag,
+                    self.sides, views[weights.name] if weights else None,
+                    views[penalties.name] if penalties else None,
+                    penalties.shape[0] if penalties else 0, views["rows"], size,
+                    outputs.shape[1], self.guard, self.totals, self.flags,
                 )  # fmt: skip
             for name, kept in self._running.items():
                 self.launch.each("put_back", real, kept.size, kept, views[name], kept.size)
             for operation in self._after:
-                self._call(operation, views)
+                if operation.phase == "backward":
+                    self._call(operation, views)
+        with self.launch.stoppable(self.flags[1:]):
+            for operation in self._after:
+                if operation.phase == "update":
+                    self._call(operation, views)
 
     def _bind(self, size: int) -> dict[str, Device]:
         if size not in self._views:
