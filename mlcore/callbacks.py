@@ -292,8 +292,8 @@ class ProgressBar(Callback):
         "accuracy": "acc {:.4f} ",
         "val_loss": "val {:.4f} ",
         "val_accuracy": "val {:.4f} ",
-        "rate": "lr {:.3g} ",
-        "speed": "{:,.0f}/s ",
+        "rate": "lr {:.2g} ",
+        "speed": "{}/s ",
     }
     SECONDS_BETWEEN_DRAWINGS = 0.05
 
@@ -358,10 +358,12 @@ class ProgressBar(Callback):
         if now - self.drawn < self.SECONDS_BETWEEN_DRAWINGS:
             return
         self.drawn = now
-        words = self.WIDE if (self.bar.format_dict["ncols"] or 0) >= 110 else self.NARROW
-        figures = "".join(
-            text.format(self.shown[name]) for name, text in words.items() if name in self.shown
-        )
+        words, shown = self.WIDE, dict(self.shown)
+        if (self.bar.format_dict["ncols"] or 0) < 110:
+            words = self.NARROW
+            if "speed" in shown:
+                shown["speed"] = self.bar.format_sizeof(shown["speed"])
+        figures = "".join(text.format(shown[name]) for name, text in words.items() if name in shown)
         self.bar.bar_format = (
             f"epoch {self.epoch + 1}/{self.bar.total} |{{bar}}| {figures}{{remaining}} left"
         )

@@ -58,7 +58,8 @@ BACKENDS = [
 ]
 pytestmark = pytest.mark.skipif(not BACKENDS, reason="nothing was compiled")
 # Relative, in the norm of a tensor.
-CLOSE = {"float64": 1e-9, "float32": 1e-5}
+# In 200 steps a network multiplies a rounding by up to 1e7.
+CLOSE = {"float64": 1e-8, "float32": 1e-5}
 TIME_LIMIT = 120
 
 
@@ -980,6 +981,8 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fo
 def test_ctrl_c_stops_soon_with_the_parameters_of_a_whole_step(count):
     out = run_script(
         """
+        # A test run started in the background of a shell would ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sent, model = [], made()
 
         class Begun(Callback):

@@ -66,7 +66,8 @@ static void NAME(join_moments)(
             const double *group = partial + done / LANES * size;
             const double count = (double)positions * (double)smaller_of(LANES, samples - done);
             const double apart = group[c] - middle, share = count / (counted + count);
-            middle += apart * share;
+            /* The difference of equal infinities is no number. */
+            middle += isinf(middle) ? group[c] : apart * share;
             squares += group[channels + c] + apart * apart * share * counted;
             counted += count;
         }

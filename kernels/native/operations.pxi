@@ -66,9 +66,9 @@ cdef void update_part(
     if op.update == NO_UPDATE or first == last:
         return
     rule = update_of(op, step, like)
-    update_span(
+    update_patch(
         &rule, False, <real *> op.weights + first, <real *> op.gradient + first,
-        <real **> op.state, first, last - first)
+        <real **> op.state, first, whole(last - first))
 
 
 cdef void run_typed(
