@@ -981,8 +981,6 @@ posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fo
 def test_ctrl_c_stops_soon_with_the_parameters_of_a_whole_step(count):
     out = run_script(
         """
-        # A test run started in the background of a shell would ignore it.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         sent, model = [], made()
 
         class Begun(Callback):
