@@ -48,6 +48,8 @@ BACKENDS: dict[str, Callable[[], ModuleType]] = {
     "native": native.kernels,
     "numba": partial(importlib.import_module, "mlcore.kernels.numba_"),
     "numpy": partial(importlib.import_module, "mlcore.kernels.reference"),
+    # Behind numpy, which is always there: only by name.
+    "cupy": partial(importlib.import_module, "mlcore.kernels.cupy_"),
     **{f"native-{name}": partial(native.load, name) for name in native.INSTRUCTION_SETS},
 }
 
@@ -64,7 +66,7 @@ class Backend:
     Attributes
     ----------
     name : str
-        "native", "numba", "numpy", or an instruction set such as "native-avx2".
+        "native", "numba", "numpy", "cupy", or an instruction set such as "native-avx2".
     kernels : dict of str to callable
         One function for every row of the table, with the row's signature. They check nothing.
     module : module
@@ -114,7 +116,7 @@ class Backend:
                 given[name] = None
             else:
                 given[name] = _checked(operation, name, value, spec, dims)
-                if spec.kind == "real":
+                if spec.kind in ("real", "whole"):
                     dtype = dtype or given[name].dtype
                     if given[name].dtype != dtype:
                         raise InputError(
@@ -128,8 +130,9 @@ class Backend:
                 raise InputError(f"{operation}: {name} must be in 0..{limit - 1}: {given[name]}")
         if "activation" in row.arguments and given["activation"] not in ACTIVATIONS:
             raise unknown("activation", given["activation"], ACTIVATIONS)
-        for name, letter in BOUNDS.items():
-            if row.arguments.get(name) is not None and given[name] is not None and letter in dims:
+        for name, spec in row.arrays.items():
+            letter = "V" if spec.kind == "whole" else BOUNDS.get(name)
+            if given[name] is not None and letter in dims:
                 _check_range(operation, name, given[name], dims[letter])
         with np.errstate(all="ignore"):
             self.kernels[operation](*given.values())
@@ -144,13 +147,14 @@ def _checked(operation: str, name: str, value: Any, spec: Array, dims: Dims) -> 
     if misfit:
         raise InputError(f"{where} {misfit}")
     kind = KINDS[spec.kind]
-    allowed = {"real": "fd", "data": "Bfd"}.get(spec.kind) or np.dtype(kind).char
+    allowed = {"real": "fd", "whole": "fd", "data": "Bfd"}.get(spec.kind) or np.dtype(kind).char
     if spec.kind == "labels" or spec.kind == "index":
         fits = array.dtype.kind in "iu" and (spec.role == "in" or array.dtype == kind)
     else:
         fits = array.dtype.char in allowed or array.dtype == kind
     if not fits:
-        wanted = {"real": "float32 or float64", "data": "uint8, float32 or float64"}
+        reals = "float32 or float64"
+        wanted = {"real": reals, "whole": reals, "data": "uint8, float32 or float64"}
         raise InputError(
             f"{where} is {array.dtype}; it must be {wanted.get(spec.kind, np.dtype(kind).name)}"
         )
@@ -163,10 +167,15 @@ def _checked(operation: str, name: str, value: Any, spec: Array, dims: Dims) -> 
 
 
 def _check_range(operation: str, name: str, values: Any, below: int) -> None:
-    if values.size and not 0 <= values.min() <= values.max() < below:
-        first = int(np.flatnonzero((values < 0) | (values >= below))[0])
+    good = (values >= 0) & (values < below)
+    if values.dtype.kind == "f":
+        good &= values == np.floor(values)
+    if not good.all():
+        place = tuple(int(index) for index in np.argwhere(~good)[0])
+        where = ", ".join(map(str, place))
+        whole = " and whole" if values.dtype.kind == "f" else ""
         raise InputError(
-            f"{operation}: {name}[{first}] is {values[first]}; it must be in 0..{below - 1}"
+            f"{operation}: {name}[{where}] is {values[place]}; it must be in 0..{below - 1}{whole}"
         )
 
 
@@ -190,6 +199,11 @@ _loaded: dict[str, Backend] = {}
 def _load(name: str) -> Backend:
     if name not in _loaded:
         module = BACKENDS[name]()
+        missing = next((row for row in TABLE if not hasattr(module, row)), None)
+        if missing:
+            raise ImportError(
+                f"it was built from older sources and has no {missing}: run `pip install -e .`"
+            )
         _loaded[name] = Backend(name, {row: getattr(module, row) for row in TABLE}, module)
     return _loaded[name]
 
@@ -222,8 +236,9 @@ def get(name: str | None = None) -> Backend:
     Parameters
     ----------
     name : str, optional
-        "native", "numba" or "numpy". By default the environment variable ``MLCORE_BACKEND``,
-        else the first one that is there; those after it are not imported.
+        "native", "numba", "numpy" or "cupy". By default the environment variable
+        ``MLCORE_BACKEND``, else the first one that is there, which "cupy" never is; those after
+        it are not imported.
 
     Raises
     ------

@@ -10,25 +10,35 @@ again. Small layers are plain loops in one call; large products go to NumPy's BL
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from mlcore.kernels.errors import MissingExtraError
-from mlcore.kernels.reference import Bits, Index, Labels, Real, dropout_threshold
+from mlcore.kernels.numba_compiled import compiled
 
-# These move whole blocks, or are one product: NumPy has nothing to gain from compiling them.
+# The rows of the other files.
+from mlcore.kernels.numba_norm import batch_norm as batch_norm
+from mlcore.kernels.numba_norm import batch_norm_backward as batch_norm_backward
+from mlcore.kernels.numba_norm import layer_norm as layer_norm
+from mlcore.kernels.numba_norm import layer_norm_backward as layer_norm_backward
+from mlcore.kernels.numba_norm import normalize as normalize
+from mlcore.kernels.numba_norm import normalize_backward as normalize_backward
+from mlcore.kernels.numba_spatial import avg_pool as avg_pool
+from mlcore.kernels.numba_spatial import avg_pool_backward as avg_pool_backward
+from mlcore.kernels.numba_spatial import conv2d as conv2d
+from mlcore.kernels.numba_spatial import conv2d_backward as conv2d_backward
+from mlcore.kernels.numba_spatial import embedding as embedding
+from mlcore.kernels.numba_spatial import embedding_backward as embedding_backward
+from mlcore.kernels.numba_spatial import max_pool as max_pool
+from mlcore.kernels.numba_spatial import max_pool_backward as max_pool_backward
+from mlcore.kernels.reference import Bits, Index, Labels, Real, Sums, dropout_threshold
+
+# These move whole blocks, are one product, or a few numbers: nothing is gained from compiling them.
 from mlcore.kernels.reference import pack_panels as pack_panels
+from mlcore.kernels.reference import penalty as penalty
 from mlcore.kernels.reference import product as product
 from mlcore.kernels.reference import unpack_panels as unpack_panels
-
-try:
-    from numba import njit
-except ModuleNotFoundError as error:
-    raise MissingExtraError('Numba is not installed: pip install "mlcore[numba]"') from error
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from mlcore.kernels.table import BLOCK
 
 # The codes are written out: a cached function keeps the number it was compiled with, and is
 # compiled anew only when this file changes.
@@ -53,35 +63,25 @@ INCREMENTS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
 STREAM_SHIFT = np.uint64(16)
 
 
-def _compiled(function: Function) -> Function:
-    # Without fastmath, which would let the compiler assume that there is no NaN.
-    options: dict[str, Any] = {"fastmath": False, "nogil": True, "error_model": "numpy"}
-    try:
-        made: Function = njit(cache=True, **options)(function)
-    except RuntimeError:  # There is no folder to keep the machine code in.
-        made = njit(**options)(function)
-    return made
-
-
-@_compiled
+@compiled
 def _logistic(x: Any) -> Any:
     one = type(x)(1)
     small = math.exp(-abs(x))
     return (one if x >= 0 else small) / (one + small)
 
 
-@_compiled
+@compiled
 def _softplus(x: Any) -> Any:
     return (type(x)(0) if x < 0 else x) + math.log1p(math.exp(-abs(x)))
 
 
-@_compiled
+@compiled
 def _normal_below(x: Any) -> Any:
     real = type(x)
     return real(0.5) * (real(1) + math.erf(x * real(ROOT_HALF)))
 
 
-@_compiled
+@compiled
 def _row_maximum(x: Real, row: int) -> Any:
     top = x.dtype.type(-np.inf)
     for j in range(x.shape[1]):
@@ -90,7 +90,7 @@ def _row_maximum(x: Real, row: int) -> Any:
     return top
 
 
-@_compiled
+@compiled
 def _row_log_sum_exp(x: Real, row: int) -> Any:
     top = _row_maximum(x, row)
     total = x.dtype.type(0)
@@ -99,7 +99,7 @@ def _row_log_sum_exp(x: Real, row: int) -> Any:
     return top + math.log(total)
 
 
-@_compiled
+@compiled
 def _row_softmax(x: Real, row: int, out: Real) -> None:
     top = _row_maximum(x, row)
     total = x.dtype.type(0)
@@ -110,7 +110,7 @@ def _row_softmax(x: Real, row: int, out: Real) -> None:
         out[row, j] /= total
 
 
-@_compiled
+@compiled
 def _activate(code: int, parameter: float, x: Real, out: Real) -> None:
     """Write activation(x) into `out`, which may be `x`; tanh is not among them."""
     real = x.dtype.type
@@ -154,7 +154,7 @@ def _activate(code: int, parameter: float, x: Real, out: Real) -> None:
                 out[row, j] = x[row, j] - total
 
 
-@_compiled
+@compiled
 def _activate_backward(code: int, parameter: float, grad: Real, stored: Real, out: Real) -> None:
     """Write grad times the activation's derivative into `out`, which may be `grad`."""
     real = grad.dtype.type
@@ -224,7 +224,7 @@ def activation_backward(
     _activate_backward(CODES[activation], parameter, grad, stored, out)
 
 
-@_compiled
+@compiled
 def _product(a: Real, b: Real, out: Real) -> None:
     """Write a @ b into `out`.
 
@@ -240,7 +240,7 @@ def _product(a: Real, b: Real, out: Real) -> None:
                 out[row, column] += factor * b[depth, column]
 
 
-@_compiled
+@compiled
 def _finish(b: Real | None, code: int, parameter: float, pre: Real | None, out: Real) -> None:
     """Turn the product in `out` into the output of the layer."""
     if b is not None:
@@ -253,7 +253,7 @@ def _finish(b: Real | None, code: int, parameter: float, pre: Real | None, out: 
         _activate(code, parameter, out, out)
 
 
-@_compiled
+@compiled
 def _small_linear(
     x: Real, w: Real, b: Real | None, code: int, parameter: float, pre: Real | None, out: Real
 ) -> None:
@@ -282,7 +282,7 @@ def linear(
         np.tanh(out, out)
 
 
-@_compiled
+@compiled
 def _column_sums(x: Real, out: Real) -> None:
     # In float64: a batch may be long.
     totals = np.zeros(x.shape[1])
@@ -293,7 +293,7 @@ def _column_sums(x: Real, out: Real) -> None:
         out[column] = totals[column]
 
 
-@_compiled
+@compiled
 def _small_linear_backward(
     grad: Real,
     x: Real,
@@ -342,74 +342,215 @@ def linear_backward(
         np.matmul(dz, w.T, dx)
 
 
-@_compiled
+@compiled
+def _whole_of(weights: Real | None, rows: int) -> float:
+    """Return what a weight is divided by: no sample counts where all weights are zero."""
+    if weights is None:
+        return float(rows)
+    whole = 0.0
+    for row in range(rows):
+        whole += weights[row]
+    return np.inf if whole == 0 else whole
+
+
+@compiled
 def softmax_cross_entropy(
-    logits: Real, labels: Labels | None, targets: Real | None, losses: Real, grad: Real | None
+    logits: Real,
+    labels: Labels | None,
+    targets: Real | None,
+    weights: Real | None,
+    smoothing: float,
+    losses: Real,
+    grad: Real | None,
 ) -> None:
-    """Write each sample's cross-entropy, and the gradient of their mean."""
+    """Write each sample's weighted cross-entropy, and the gradient of their weighted mean."""
     real = logits.dtype.type
     rows, columns = logits.shape
+    whole = _whole_of(weights, rows)
+    kept, spread = real(1 - smoothing), real(smoothing / columns)
     for row in range(rows):
+        weight = real(1) if weights is None else weights[row]
+        share = real(weight / whole)
         total = _row_log_sum_exp(logits, row)
-        if labels is not None:
-            losses[row] = total - logits[row, labels[row]]
-        elif targets is not None:
-            loss = real(0)
-            for j in range(columns):
-                if targets[row, j] != 0:
-                    loss += targets[row, j] * (total - logits[row, j])
-            losses[row] = loss
         if grad is not None:
             _row_softmax(logits, row, grad)
-            if labels is not None:
-                for j in range(columns):
-                    grad[row, j] /= real(rows)
-                grad[row, labels[row]] -= real(1 / rows)
-            elif targets is not None:
-                mass = real(0)
-                for j in range(columns):
-                    mass += targets[row, j]
-                for j in range(columns):
-                    grad[row, j] = (grad[row, j] * mass - targets[row, j]) / real(rows)
-
-
-@_compiled
-def sigmoid_cross_entropy(logits: Real, targets: Real, losses: Real, grad: Real | None) -> None:
-    """Write each sample's mean binary cross-entropy, and the gradient of their mean; (B, N)."""
-    real = logits.dtype.type
-    rows, columns = logits.shape
-    for row in range(rows):
-        total = real(0)
+        loss, mass = real(0), real(1)
+        label = -1
+        if labels is not None:
+            label = labels[row]
+        if targets is not None:
+            given = real(0)
+            for j in range(columns):
+                given += targets[row, j]
+            mass = given * kept + real(smoothing)
         for j in range(columns):
-            total += _softplus(logits[row, j]) - logits[row, j] * targets[row, j]
+            wanted = spread
+            if targets is not None:
+                wanted += kept * targets[row, j]
+            elif j == label:
+                wanted += kept
+            if wanted != 0:
+                loss += wanted * (total - logits[row, j])
             if grad is not None:
-                error = _logistic(logits[row, j]) - targets[row, j]
-                grad[row, j] = error / real(logits.size)
-        losses[row] = total / real(columns)
+                grad[row, j] = share * (grad[row, j] * mass - wanted)
+        losses[row] = weight * loss
 
 
-@_compiled
-def mse(outputs: Real, targets: Real, losses: Real, grad: Real | None) -> None:
-    """Write each sample's mean squared error, and the gradient of their mean; (B, N)."""
+SIGMOID_LOSS, SQUARED_LOSS, ABSOLUTE_LOSS, HUBER_LOSS = 0, 1, 2, 3
+HINGE_LOSS, SQUARED_HINGE_LOSS = 4, 5
+
+
+@compiled
+def _hinged(loss: int, slack: Any) -> tuple[Any, Any]:
+    """Return max(0, slack) or its square, and the derivative, one at the kink of the first."""
+    real = type(slack)
+    inside = real(0) if slack < 0 else slack
+    if loss == SQUARED_HINGE_LOSS:
+        return inside * inside, real(2) * inside
+    return inside, real(1) if slack >= 0 else inside
+
+
+@compiled
+def _loss_term(loss: int, setting: float, output: Any, target: Any) -> tuple[Any, Any]:
+    """Return the loss of one output, and its derivative."""
+    real = type(output)
+    number = real(setting)
+    error = output - target
+    if loss == SIGMOID_LOSS:
+        wanted = target * (real(1) - number) + number / real(2)
+        return _softplus(output) - output * wanted, _logistic(output) - wanted
+    if loss == SQUARED_LOSS:
+        return error * error, real(2) * error
+    if loss == ABSOLUTE_LOSS:
+        return abs(error), real(1) if error > 0 else real(-1) if error < 0 else error
+    if loss == HUBER_LOSS:
+        near = -number if error < -number else number if error > number else error
+        return near * (error - near / real(2)), near
+    term, steepness = _hinged(loss, number - target * output)
+    return term, -target * steepness
+
+
+@compiled
+def _mean_losses(
+    loss: int,
+    setting: float,
+    outputs: Real,
+    targets: Real,
+    weights: Real | None,
+    losses: Real,
+    grad: Real | None,
+) -> None:
     real = outputs.dtype.type
     rows, columns = outputs.shape
+    whole = _whole_of(weights, rows) * columns
     for row in range(rows):
+        weight = real(1) if weights is None else weights[row]
+        share = real(weight / whole)
         total = real(0)
         for j in range(columns):
-            error = outputs[row, j] - targets[row, j]
-            total += error * error
+            term, slope = _loss_term(loss, setting, outputs[row, j], targets[row, j])
+            total += term
             if grad is not None:
-                grad[row, j] = real(2) * error / real(outputs.size)
-        losses[row] = total / real(columns)
+                grad[row, j] = share * slope
+        losses[row] = weight * (total / real(columns))
 
 
-@_compiled
+@compiled
+def _class_hinge(
+    loss: int,
+    margin: float,
+    outputs: Real,
+    labels: Labels,
+    weights: Real | None,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    real = outputs.dtype.type
+    rows, columns = outputs.shape
+    whole = _whole_of(weights, rows)
+    for row in range(rows):
+        weight = real(1) if weights is None else weights[row]
+        share = real(weight / whole)
+        label = labels[row]
+        largest, rival = real(-np.inf), label
+        for j in range(columns):
+            if j != label and not outputs[row, j] <= largest:
+                largest, rival = outputs[row, j], j
+                if math.isnan(largest):
+                    break
+        term, steepness = _hinged(loss, real(margin) + (largest - outputs[row, label]))
+        losses[row] = weight * term
+        if grad is not None:
+            for j in range(columns):
+                grad[row, j] = share * real(0)
+            grad[row, rival] += share * steepness
+            grad[row, label] -= share * steepness
+
+
+def sigmoid_cross_entropy(
+    logits: Real,
+    targets: Real,
+    weights: Real | None,
+    smoothing: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted mean binary cross-entropy, and the gradient; (B, N)."""
+    _mean_losses(SIGMOID_LOSS, smoothing, logits, targets, weights, losses, grad)
+
+
+def mse(
+    outputs: Real, targets: Real, weights: Real | None, losses: Real, grad: Real | None
+) -> None:
+    """Write each sample's weighted mean squared error, and the gradient; (B, N)."""
+    _mean_losses(SQUARED_LOSS, 0.0, outputs, targets, weights, losses, grad)
+
+
+def mae(
+    outputs: Real, targets: Real, weights: Real | None, losses: Real, grad: Real | None
+) -> None:
+    """Write each sample's weighted mean absolute error, and the gradient; (B, N)."""
+    _mean_losses(ABSOLUTE_LOSS, 0.0, outputs, targets, weights, losses, grad)
+
+
+def huber(
+    outputs: Real,
+    targets: Real,
+    weights: Real | None,
+    delta: float,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted mean of Huber's function, and the gradient; (B, N)."""
+    _mean_losses(HUBER_LOSS, delta, outputs, targets, weights, losses, grad)
+
+
+def hinge(
+    outputs: Real,
+    labels: Labels | None,
+    targets: Real | None,
+    weights: Real | None,
+    margin: float,
+    squared: bool,
+    losses: Real,
+    grad: Real | None,
+) -> None:
+    """Write each sample's weighted hinge loss, or its square, and the gradient; (B, N)."""
+    loss = SQUARED_HINGE_LOSS if squared else HINGE_LOSS
+    if labels is not None:
+        _class_hinge(loss, margin, outputs, labels, weights, losses, grad)
+    else:
+        assert targets is not None
+        _mean_losses(loss, margin, outputs, targets, weights, losses, grad)
+
+
+@compiled
 def _decayed(gradient: Any, decay: Any, parameter: Any) -> Any:
     """Without decay an infinite parameter must not turn the gradient into NaN."""
     return gradient if decay == 0 else gradient + decay * parameter
 
 
-@_compiled
+@compiled
 def sgd(
     parameters: Real,
     gradients: Real,
@@ -434,7 +575,7 @@ def sgd(
         parameters[i] -= rate * change
 
 
-@_compiled
+@compiled
 def _adam_step(
     parameters: Real,
     gradients: Real,
@@ -464,7 +605,7 @@ def _adam_step(
         parameters[i] = parameter - scale * first_moment[i] / (root + small)
 
 
-@_compiled
+@compiled
 def adam(
     parameters: Real,
     gradients: Real,
@@ -484,7 +625,7 @@ def adam(
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def adamw(
     parameters: Real,
     gradients: Real,
@@ -504,7 +645,7 @@ def adamw(
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def rmsprop(
     parameters: Real,
     gradients: Real,
@@ -536,7 +677,113 @@ def rmsprop(
         parameters[i] -= rate * change
 
 
-@_compiled
+@compiled
+def adagrad(
+    parameters: Real,
+    gradients: Real,
+    square_sum: Real,
+    learning_rate: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None:
+    """Update `parameters` (P,) in place; the definition of ``torch.optim.Adagrad``."""
+    real = parameters.dtype.type
+    rate, decay, small = real(learning_rate), real(weight_decay), real(epsilon)
+    for i in range(parameters.size):
+        change = _decayed(gradients[i], decay, parameters[i])
+        square_sum[i] += change * change
+        parameters[i] -= rate * change / (math.sqrt(square_sum[i]) + small)
+
+
+@compiled
+def block_sums(x: Real, sums: Sums) -> None:
+    """Write sum(|x|) and sum(x*x) of each block of x (P,) to sums (Q, 2)."""
+    for number in range(len(sums)):
+        magnitudes, squares = 0.0, 0.0
+        for i in range(number * BLOCK, min(x.size, (number + 1) * BLOCK)):
+            value = np.float64(x[i])
+            magnitudes += abs(value)
+            squares += value * value
+        sums[number, 0] = magnitudes
+        sums[number, 1] = squares
+
+
+@compiled
+def _sum_of_squares(sums: Sums) -> float:
+    total = 0.0
+    for number in range(len(sums)):
+        total += sums[number, 1]
+    return total
+
+
+@compiled
+def penalty_gradient(
+    parameters: Real, sums: Sums, l1: float, l2: float, norm: float, gradients: Real
+) -> None:
+    """Add the slope of `penalty` to gradients (P,)."""
+    real = parameters.dtype.type
+    squares = _sum_of_squares(sums)
+    slope = 2.0 * l2
+    if squares != 0:
+        slope += norm / math.sqrt(squares)
+    scale, step = real(slope), real(l1)
+    for i in range(parameters.size):
+        parameter = parameters[i]
+        if step != 0:
+            # Zero has no sign, and NaN stays NaN.
+            sign = real(1) if parameter > 0 else real(-1) if parameter < 0 else parameter
+            gradients[i] += step * sign
+        if scale != 0:
+            gradients[i] += scale * parameter
+
+
+@compiled
+def accumulate(gradients: Real, total: Real, number: int, steps: int) -> None:
+    """Add gradients (P,) to `total`; at the last of `steps` make them the mean of all."""
+    count = total.dtype.type(steps)
+    for i in range(gradients.size):
+        total[i] = gradients[i] if number == 0 else total[i] + gradients[i]
+        if number == steps - 1:
+            gradients[i] = total[i] / count
+
+
+@compiled
+def clip(gradients: Real, sums: Sums | None, limit: float) -> None:
+    """Scale gradients (P,) down to a norm of `limit`, or cut each off at -limit and limit."""
+    real = gradients.dtype.type
+    if sums is None:
+        most = real(limit)
+        for i in range(gradients.size):
+            if gradients[i] > most:
+                gradients[i] = most
+            elif gradients[i] < -most:
+                gradients[i] = -most
+    else:
+        wanted = limit / (math.sqrt(_sum_of_squares(sums)) + 1e-6)
+        # Written so that NaN stays NaN.
+        scale = real(1.0 if wanted > 1 else wanted)
+        for i in range(gradients.size):
+            gradients[i] *= scale
+
+
+@compiled
+def max_norm(weights: Real, limit: float) -> None:
+    """Scale each column of `weights` (K, N) whose norm is above `limit` down to it."""
+    real = weights.dtype.type
+    most = real(limit)
+    scales = np.zeros(weights.shape[1], weights.dtype)
+    for k in range(weights.shape[0]):
+        for n in range(weights.shape[1]):
+            scales[n] += weights[k, n] * weights[k, n]
+    for n in range(weights.shape[1]):
+        norm = math.sqrt(scales[n])
+        scales[n] = most / norm if norm > most else real(1)
+    for k in range(weights.shape[0]):
+        for n in range(weights.shape[1]):
+            weights[k, n] *= scales[n]
+
+
+@compiled
 def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     """Return ten rounds of Philox4x32; every number is 32 bits in a uint64."""
     for _ in range(10):
@@ -549,7 +796,7 @@ def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Any:
     return c0, c1, c2, c3
 
 
-@_compiled
+@compiled
 def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:
     """Write ten rounds of Philox4x32 of each counter into `words`; (C, 4) and (2,) uint32."""
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
@@ -560,14 +807,14 @@ def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:
         )  # fmt: skip
 
 
-@_compiled
+@compiled
 def _stream(seed: Any, stream: int, step: int) -> Any:
     """Return what all counters of a call share: two words of counter, then the key."""
     tag = (np.uint64(stream) << STREAM_SHIFT) | (np.uint64(step) >> HALF)
     return np.uint64(step) & LOW_HALF, tag, seed & LOW_HALF, seed >> HALF
 
 
-@_compiled
+@compiled
 def _draw(drawn: Any, row: int, block: int, words: Bits) -> None:
     """Write the 64 words of a block of sixteen counters, in the order of their columns."""
     step, tag, low, high = drawn
@@ -580,7 +827,7 @@ def _draw(drawn: Any, row: int, block: int, words: Bits) -> None:
 # Numba takes a Python integer as a signed one, so the functions below hand the seed on as uint64.
 
 
-@_compiled
+@compiled
 def _bits(seed: Any, stream: int, step: int, out: Bits) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     rows, columns = out.shape
@@ -596,7 +843,7 @@ def bits(seed: int, stream: int, step: int, out: Bits) -> None:
     _bits(np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _uniform(seed: Any, stream: int, step: int, out: Real) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     real = out.dtype.type
@@ -613,7 +860,7 @@ def uniform(seed: int, stream: int, step: int, out: Real) -> None:
     _uniform(np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _normals(words: Bits, out: Real) -> None:
     """Write the 64 normal numbers of a block: Box and Muller of words 16 places apart."""
     real = out.dtype.type
@@ -626,7 +873,7 @@ def _normals(words: Bits, out: Real) -> None:
             out[at + 16] = radius * math.sin(angle)
 
 
-@_compiled
+@compiled
 def _noise(x: Real | None, stddev: float, seed: Any, stream: int, step: int, out: Real) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     numbers, scale = np.empty(64, out.dtype), out.dtype.type(stddev)
@@ -652,7 +899,7 @@ def gaussian_noise(x: Real, stddev: float, seed: int, stream: int, step: int, ou
     _noise(x, stddev, np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _dropout(x: Real, threshold: int, seed: Any, stream: int, step: int, out: Real) -> None:
     drawn, words = _stream(seed, stream, step), np.empty(64, np.uint32)
     zero, scale = out.dtype.type(0), out.dtype.type(65536 / (65536 - threshold))
@@ -671,7 +918,7 @@ def dropout(x: Real, rate: float, seed: int, stream: int, step: int, out: Real) 
     _dropout(x, dropout_threshold(rate), np.uint64(seed), stream, step, out)
 
 
-@_compiled
+@compiled
 def _permutation(seed: Any, epoch: int, out: Index) -> None:
     drawn, words = _stream(seed, 65_535, epoch), np.empty(64, np.uint32)
     for place in range(out.size):
@@ -688,7 +935,7 @@ def permutation(seed: int, epoch: int, out: Index) -> None:
     _permutation(np.uint64(seed), epoch, out)
 
 
-@_compiled
+@compiled
 def gather(source: Any, rows: Index, scale: float, out: Real) -> None:
     """Write source[rows] * scale in the dtype of `out`; source (S, N), rows (B,), out (B, N)."""
     real = out.dtype.type
@@ -699,8 +946,15 @@ def gather(source: Any, rows: Index, scale: float, out: Real) -> None:
             out[i, j] = real(source[row, j]) * factor
 
 
-@_compiled
+@compiled
 def gather_labels(labels: Labels, rows: Index, out: Labels) -> None:
     """Write labels[rows] into `out`; labels (S,), rows and out (B,)."""
     for i in range(rows.size):
         out[i] = labels[rows[i]]
+
+
+@compiled
+def gather_weights(weights: Real, rows: Index, out: Real) -> None:
+    """Write weights[rows] into `out`; weights (S,), rows and out (B,)."""
+    for i in range(rows.size):
+        out[i] = weights[rows[i]]

@@ -14,24 +14,45 @@ if find_spec("mlcore.kernels") is None:
 if TYPE_CHECKING:
     from mlcore import (
         callbacks,
+        constraints,
         data,
+        gradcheck,
         initializers,
         kernels,
         layers,
         losses,
         metrics,
         optimizers,
+        regularizers,
         schedules,
     )
     from mlcore.checkpoint import load
+    from mlcore.constraints import MaxNorm
     from mlcore.data.dataset import Dataset
     from mlcore.executor import NonFiniteLossError
     from mlcore.history import History
     from mlcore.kernels.errors import InputError
     from mlcore.kernels.threads import get_num_threads, set_num_threads
-    from mlcore.layers import Activation, Dense, Dropout, GaussianNoise
+    from mlcore.layers import (
+        Activation,
+        AvgPool,
+        BatchNorm,
+        Conv1D,
+        Conv2D,
+        Dense,
+        Dropout,
+        Embedding,
+        Flatten,
+        GaussianNoise,
+        GlobalAvgPool,
+        LayerNorm,
+        MaxPool,
+        Reshape,
+        Standardize,
+    )
     from mlcore.model import Sequential
-    from mlcore.optimizers import SGD, Adam, AdamW, RMSprop
+    from mlcore.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from mlcore.regularizers import L1, L1L2, L2, Norm
     from mlcore.version import __version__
 else:
     from mlcore.lazy import attach
@@ -40,47 +61,87 @@ else:
         __name__,
         names={
             "checkpoint": ["load"],
+            "constraints": ["MaxNorm"],
             "data.dataset": ["Dataset"],
             "executor": ["NonFiniteLossError"],
             "history": ["History"],
             "kernels.errors": ["InputError"],
             "kernels.threads": ["get_num_threads", "set_num_threads"],
-            "layers": ["Activation", "Dense", "Dropout", "GaussianNoise"],
+            "layers": [
+                "Activation",
+                "AvgPool",
+                "BatchNorm",
+                "Conv1D",
+                "Conv2D",
+                "Dense",
+                "Dropout",
+                "Embedding",
+                "Flatten",
+                "GaussianNoise",
+                "GlobalAvgPool",
+                "LayerNorm",
+                "MaxPool",
+                "Reshape",
+                "Standardize",
+            ],
             "model": ["Sequential"],
-            "optimizers": ["SGD", "Adam", "AdamW", "RMSprop"],
+            "optimizers": ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"],
+            "regularizers": ["L1", "L1L2", "L2", "Norm"],
             "version": ["__version__"],
         },
         modules=[
             "callbacks",
+            "constraints",
             "data",
+            "gradcheck",
             "initializers",
             "kernels",
             "layers",
             "losses",
             "metrics",
             "optimizers",
+            "regularizers",
             "schedules",
         ],
     )
 
 __all__ = [
+    "L1",
+    "L1L2",
+    "L2",
     "SGD",
     "Activation",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "AvgPool",
+    "BatchNorm",
+    "Conv1D",
+    "Conv2D",
     "Dataset",
     "Dense",
     "Dropout",
+    "Embedding",
+    "Flatten",
     "GaussianNoise",
+    "GlobalAvgPool",
     "History",
     "InputError",
+    "LayerNorm",
+    "MaxNorm",
+    "MaxPool",
     "NonFiniteLossError",
+    "Norm",
     "RMSprop",
+    "Reshape",
     "Sequential",
+    "Standardize",
     "__version__",
     "callbacks",
+    "constraints",
     "data",
     "get_num_threads",
+    "gradcheck",
     "initializers",
     "kernels",
     "layers",
@@ -88,6 +149,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
     "set_num_threads",
 ]

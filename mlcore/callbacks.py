@@ -36,9 +36,13 @@ class Callback:
     progress_needs_parameters : bool
         Whether `on_progress` looks at the model's parameters. Where it looks only at `logs`,
         False saves copying them out of the engine each time.
+    progress_every_step : bool
+        Whether `on_progress` is called after every single step. The steps are the same to the
+        bit, but Python runs between them.
     """
 
     progress_needs_parameters: ClassVar[bool] = True
+    progress_every_step: ClassVar[bool] = False
 
     def check(self, columns: set[str]) -> None:
         """Raise InputError where the run will not measure what this callback needs."""
@@ -50,7 +54,10 @@ class Callback:
         """Before an epoch."""
 
     def on_progress(self, model: Sequential, done: float, logs: Logs) -> None:
-        """About every 50 ms: the part of the epoch that is done, from 0 to 1, and its figures."""
+        """About every 50 ms, or after every step where `progress_every_step` says so.
+
+        `done` is the part of the epoch that is done, from 0 to 1; `logs` has its figures.
+        """
 
     def on_epoch_end(self, model: Sequential, epoch: int, logs: Logs) -> None:
         """After an epoch was trained and measured."""
@@ -285,8 +292,8 @@ class ProgressBar(Callback):
         "accuracy": "acc {:.4f} ",
         "val_loss": "val {:.4f} ",
         "val_accuracy": "val {:.4f} ",
-        "rate": "lr {:.3g} ",
-        "speed": "{:,.0f}/s ",
+        "rate": "lr {:.2g} ",
+        "speed": "{}/s ",
     }
     SECONDS_BETWEEN_DRAWINGS = 0.05
 
@@ -351,10 +358,12 @@ class ProgressBar(Callback):
         if now - self.drawn < self.SECONDS_BETWEEN_DRAWINGS:
             return
         self.drawn = now
-        words = self.WIDE if (self.bar.format_dict["ncols"] or 0) >= 110 else self.NARROW
-        figures = "".join(
-            text.format(self.shown[name]) for name, text in words.items() if name in self.shown
-        )
+        words, shown = self.WIDE, dict(self.shown)
+        if (self.bar.format_dict["ncols"] or 0) < 110:
+            words = self.NARROW
+            if "speed" in shown:
+                shown["speed"] = self.bar.format_sizeof(shown["speed"])
+        figures = "".join(text.format(shown[name]) for name, text in words.items() if name in shown)
         self.bar.bar_format = (
             f"epoch {self.epoch + 1}/{self.bar.total} |{{bar}}| {figures}{{remaining}} left"
         )

@@ -3,8 +3,8 @@
 mlcore's format, version 1::
 
     /                        attributes: format, format_version, mlcore_version, and `model`,
-                             JSON of layers, dtype, seed, features, loss, optimizer, training
-                             settings and progress
+                             JSON of layers, dtype, seed, features (a number, or the shape of a
+                             sample), loss, optimizer, regularizer, training settings and progress
     /parameters/dense_1/weight, /parameters/dense_1/bias, ...
     /optimizer/velocity, ...  flat, in the order of `Sequential.parameters`
     /history/val_accuracy, ...  a number an epoch, NaN where not measured
@@ -26,14 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mlcore
-from mlcore import losses, optimizers
+from mlcore import losses, optimizers, regularizers
 from mlcore.data.files import atomic_hdf5, require_file
 from mlcore.history import History
 from mlcore.kernels.errors import InputError, unknown
 from mlcore.layers import Dense, from_config
 from mlcore.layers import activation as activations
-from mlcore.layers.base import Layer
-from mlcore.model import Sequential
+from mlcore.layers.base import Layer, Shape
+from mlcore.model import Sequential, samples
 from mlcore.plan import aligned_zeros
 from mlcore.trainer import Progress
 
@@ -113,13 +113,13 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         For another architecture, naming the first difference; `model` is left as it was.
     """
     saved = load(path, backend="numpy")
-    if model.built and model.features != saved.features:
+    if model.built and model.input_shape != saved.input_shape:
         raise InputError(
-            f"{path} is of another architecture: it takes {saved.features} features, the model "
-            f"{model.features}"
+            f"{path} is of another architecture: it takes {samples(saved.input_shape)}, the model "
+            f"{samples(model.input_shape)}"
         )
-    ours = model.shapes(saved.features)
-    theirs = saved.shapes(saved.features)
+    ours = model.shapes(saved.input_shape)
+    theirs = saved.shapes(saved.input_shape)
     for place in [*ours, *theirs]:
         if ours.get(place) != theirs.get(place):
             raise InputError(
@@ -127,7 +127,7 @@ def load_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
                 f"{theirs.get(place, 'missing')}, the model's is {ours.get(place, 'missing')}"
             )
     if not model.built:
-        model.build(saved.features)
+        model.build(saved.input_shape)
     model.parameters = saved.parameters
 
 
@@ -167,9 +167,11 @@ def _write_checkpoint(model: Sequential, file: Any) -> None:
         "layers": [{"kind": layer.kind, **layer.config()} for layer in model.layers],
         "dtype": model.dtype.name,
         "seed": model.seed,
-        "features": model.features,
-        "loss": model.loss.kind if model.loss else None,
+        # Rows have a number of features, as in files of before there were images.
+        "features": model.features if len(model.input_shape) == 1 else model.input_shape,
+        "loss": model.loss.config() if model.loss else None,
         "optimizer": {"name": optimizer.kind, **optimizer.config()} if optimizer else None,
+        "regularizer": model.regularizer.config() if model.regularizer else None,
         "training": model.training.config() if model.training else None,
         "progress": model.progress.config(),
     }
@@ -201,10 +203,13 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
         model = Sequential(
             layers, seed=described["seed"], dtype=described["dtype"], backend=backend
         )
-        features, progress = described["features"], Progress.from_config(described["progress"])
+        features = described["features"]
+        shape = tuple(features) if isinstance(features, list) else (features,)
+        progress = Progress.from_config(described["progress"])
         loss, optimizer = described["loss"], described["optimizer"]
-    _check_shapes(file, path, model, features)
-    model.build(features)
+        model.regularizer = regularizers.get(described.get("regularizer"))
+    _check_shapes(file, path, model, shape)
+    model.build(shape)
     for (layer, name), place in model.places.items():
         values = file[f"parameters/{layer}/{name}"][...]
         model.parameters[place.start : place.stop] = values.reshape(-1)
@@ -222,9 +227,9 @@ def _read_checkpoint(file: Any, path: Any, backend: str | None) -> Sequential:
     return model
 
 
-def _check_shapes(file: Any, path: Any, model: Sequential, features: int) -> None:
+def _check_shapes(file: Any, path: Any, model: Sequential, sample: Shape) -> None:
     """Compare every parameter with the architecture before anything of its size is allocated."""
-    for (layer, parameter), shape in model.shapes(features).items():
+    for (layer, parameter), shape in model.shapes(sample).items():
         name = f"parameters/{layer}/{parameter}"
         if name not in file:
             raise InputError(f"{path}: {name} is missing; expected shape {shape}")

@@ -63,10 +63,14 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
     ("--dropout", "NUMBER", "Rate behind every hidden layer. [0]"),
     ("--noise", "NUMBER", "Standard deviation of the noise on the input and on every hidden layer "
      "but the last. [0.05]"),
-    ("--optimizer", "NAME", "sgd, adam, adamw or rmsprop. [sgd]"),
+    ("--loss", "NAME", "softmax_cross_entropy, sigmoid_cross_entropy, mse, mae, huber:1, hinge:1, "
+     "squared_hinge:1 or perceptron. [by the targets]"),
+    ("--optimizer", "NAME", "sgd, adam, adamw, rmsprop or adagrad. [sgd]"),
     ("--learning-rate", "NUMBER", "Base of the schedule. [0.1 for sgd, else the optimizer's own]"),
     ("--momentum", "NUMBER", "Of sgd and rmsprop. [0]"),
-    ("--weight-decay", "NUMBER", "L2 penalty, decoupled in adamw. [0; 0.01 for adamw]"),
+    ("--weight-decay", "NUMBER", "Added to the gradient, decoupled in adamw. [0; 0.01 for adamw]"),
+    ("--global-clipnorm", "NUMBER", "Largest norm of the gradient. [none]"),
+    ("--l2", "NUMBER", "Strength of the L2 penalty, which is part of the loss. [0]"),
     ("--schedule", "NAME", "constant, step:0.5,0.78, exponential:0.95 or "
      "cosine:warmup=0.1,cycles=2. [step:0.5,0.78]"),
     ("--batch-size", "INT", "Samples a step. [50]"),
@@ -75,7 +79,7 @@ def _options(*declared: tuple[str, str, str]) -> Callable[[Any], Any]:
      "validation part. [1/6]"),
     ("--seed", "INT", "Of weights, noise, dropout and shuffling. [0]"),
     ("--dtype", "NAME", "float32 or float64. [float32]"),
-    ("--backend", "NAME", "native, numba or numpy. [the first one there]"),
+    ("--backend", "NAME", "native, numba, numpy or cupy. [the first one there]"),
     ("--threads", "INT", "Threads of the engine; with numpy, of its BLAS. [all processors]"),
 )  # fmt: skip
 @click.option("--out", metavar="DIR", help="Run folder, new or empty. [runs/DATA-TIME]")
@@ -133,7 +137,9 @@ def _part(data: str, part: str | None) -> Dataset:
 @click.argument("checkpoint")
 @click.option("--data", metavar="SET", required=True, help="As for `mlcore train`.")
 @click.option("--part", metavar="NAME", help="train, validation or test. [test if there is one]")
-@click.option("--backend", metavar="NAME", help="native or numpy. [the first one there]")
+@click.option(
+    "--backend", metavar="NAME", help="native, numba, numpy or cupy. [the first one there]"
+)
 def evaluate(checkpoint: str, data: str, part: str | None, backend: str | None) -> None:
     """Measure a checkpoint: accuracy, loss, precision and recall, and what is taken for what."""
     from mlcore import run
@@ -166,11 +172,13 @@ def _confusion(report: ClassificationReport) -> str:
 @click.option("--data", metavar="SET", required=True, help="As for `mlcore train`.")
 @click.option("--out", metavar="FILE", required=True, help="A new .csv, .npz or .h5 file.")
 @click.option("--part", metavar="NAME", help="train, validation or test. [test if there is one]")
-@click.option("--backend", metavar="NAME", help="native or numpy. [the first one there]")
+@click.option(
+    "--backend", metavar="NAME", help="native, numba, numpy or cupy. [the first one there]"
+)
 def predict(checkpoint: str, data: str, out: str, part: str | None, backend: str | None) -> None:
     """Write a checkpoint's predictions: the class of each sample and its probabilities.
 
-    A model that was trained on mse gives its outputs instead.
+    A model of a regression gives its outputs instead, one of a hinge loss outputs beside classes.
     """
     from mlcore import predictions
 
@@ -239,6 +247,48 @@ def bench(
     if plot is not None:
         result.plot(plot)
     return FAILED if result.failures else 0
+
+
+@commands.command(short_help="Check a backward pass, and name what is wrong with it.")
+@click.argument("target", metavar="FILE.py:NAME")
+@_options(
+    ("--inputs", "TEXT", "x=20x4,y=20:3 (shapes; y whole numbers below 3), a .npz file, or a name "
+     "in FILE.py. [inputs of FILE.py]"),
+    ("--params", "TEXT", "The parameters, likewise. [params of FILE.py]"),
+    ("--backward", "NAME", "The backward function. [NAME with backward for forward]"),
+    ("--seed", "INT", "Of random inputs. [0]"),
+    ("--rtol", "NUMBER", "Relative difference allowed. [1e-6]"),
+    ("--json", "FILE", "Write the report for machines."),
+    ("--plot", "FILE.png", "Draw the heat map of the error; needs matplotlib."),
+)  # fmt: skip
+def gradcheck(
+    target: str,
+    inputs: str | None,
+    params: str | None,
+    backward: str | None,
+    seed: int | None,
+    rtol: float | None,
+    json: str | None,
+    plot: str | None,
+) -> int:
+    """Compare gradients with measured slopes, and name the fault where they differ.
+
+    NAME is a forward function, a function that returns (loss, gradients), an object or a class
+    with forward and backward, or a model. The exit code is 1 where there is a fault.
+    """
+    from mlcore.gradcheck import command
+
+    report = command.run(
+        target, inputs, params, backward, seed or 0, rtol=1e-6 if rtol is None else rtol
+    )
+    click.echo(str(report))
+    if json is not None:
+        command.write_json(report, json)
+    if plot is not None:
+        from mlcore.plots import save
+
+        save(report.figure(), plot)
+    return 0 if report else FAILED
 
 
 @commands.group(cls=Group)

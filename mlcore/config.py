@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from mlcore import initializers, optimizers, schedules
+from mlcore import initializers, losses, optimizers, regularizers, schedules
 from mlcore.data.catalog import CATALOG
 from mlcore.data.files import require_file
 from mlcore.kernels import ACTIVATIONS
@@ -19,10 +19,11 @@ from mlcore.layers import Dense, Dropout, GaussianNoise, Layer
 from mlcore.layers import activation as activations
 from mlcore.model import DTYPES, Sequential, check_seed
 from mlcore.optimizers import Optimizer
+from mlcore.regularizers import L2, Regularizer
 
 # The rate of the notebook that the defaults repeat; other optimizers bring their own.
 SGD_LEARNING_RATE = 0.1
-OPTIMIZER_SETTINGS = ("learning_rate", "momentum", "weight_decay")
+OPTIMIZER_SETTINGS = ("learning_rate", "momentum", "weight_decay", "global_clipnorm")
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,16 @@ class RunConfig:
     noise : float
         Standard deviation of the Gaussian noise on the input and on every hidden layer but the
         last.
+    loss : str or None
+        As `mlcore.losses.get` reads it, such as ``huber:2``. None takes softmax_cross_entropy
+        for labels and for rows that sum to one, and mse otherwise.
     optimizer : str
     learning_rate : float or None
         None takes 0.1 for sgd, and the optimizer's default otherwise.
-    momentum, weight_decay : float or None
+    momentum, weight_decay, global_clipnorm : float or None
         None takes the optimizer's default.
+    l2 : float
+        Strength of the L2 penalty on all weights, which is part of every loss.
     schedule : str
         As `mlcore.schedules.get` reads it.
     batch_size, epochs : int
@@ -70,10 +76,13 @@ class RunConfig:
     initializer: str = "he_normal"
     dropout: float = 0.0
     noise: float = 0.05
+    loss: str | None = None
     optimizer: str = "sgd"
     learning_rate: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    global_clipnorm: float | None = None
+    l2: float = 0.0
     schedule: str = "step:0.5,0.78"
     batch_size: int = 50
     epochs: int = 50
@@ -86,6 +95,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         activations.get(self.activation)
         initializers.get(self.initializer)
+        if self.loss is not None:
+            losses.get(self.loss)
         schedules.get(self.schedule)
         if self.dtype not in DTYPES:
             raise unknown("dtype", self.dtype, DTYPES)
@@ -100,6 +111,7 @@ class RunConfig:
         check_seed(self.seed)
         self.make_layers(1)
         self.make_optimizer()
+        self.make_regularizer()
         schedules.get(self.schedule).factor(0, self.epochs)
 
     def make_optimizer(self) -> Optimizer:
@@ -107,17 +119,17 @@ class RunConfig:
         rate = self.learning_rate
         if rate is None and self.optimizer == "sgd":
             rate = SGD_LEARNING_RATE
-        given = {
-            "learning_rate": rate,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-        }
+        given = {name: getattr(self, name) for name in OPTIMIZER_SETTINGS} | {"learning_rate": rate}
         settings = {name: value for name, value in given.items() if value is not None}
         taken = optimizers.get(self.optimizer).config()
         for name in settings:
             if name not in taken:
                 raise InputError(f"{name} is no setting of the optimizer {self.optimizer}")
         return optimizers.get({"name": self.optimizer, **settings})
+
+    def make_regularizer(self) -> Regularizer | None:
+        """Return the penalty on the network, or None."""
+        return regularizers.get(L2(self.l2))
 
     def make_layers(self, outputs: int) -> list[Layer]:
         """Return the layers of the network: noise, dense and dropout layers in turn."""
@@ -139,26 +151,27 @@ class RunConfig:
             self.make_layers(outputs), seed=self.seed, dtype=self.dtype, backend=self.backend
         )
 
-    def completed(self, backend: str) -> RunConfig:
+    def completed(self, backend: str, loss: str) -> RunConfig:
         """Return a copy that repeats the run from any folder, whatever the defaults are then.
 
-        The path of the data is absolute, and nothing is left to a default but `threads`.
+        `backend` and `loss` are those that were taken. The path of the data is absolute, and
+        nothing is left to a default but `threads`.
         """
         used = self.make_optimizer().config()
+        settled: dict[str, Any] = {name: used.get(name) for name in OPTIMIZER_SETTINGS}
         named = self.data in CATALOG
         return replace(
             self,
             data=self.data if named else str(Path(self.data).expanduser().resolve()),
             backend=backend,
-            learning_rate=used.get("learning_rate"),
-            momentum=used.get("momentum"),
-            weight_decay=used.get("weight_decay"),
+            loss=self.loss or loss,
+            **settled,
         )
 
     def changed(self, **settings: Any) -> RunConfig:
         """Return a copy with other settings, each checked and converted to its type.
 
-        Another optimizer brings its own learning rate, momentum and weight decay.
+        Another optimizer brings its own learning rate and what else belongs to it.
 
         Raises
         ------
@@ -248,10 +261,13 @@ CONVERTERS: Mapping[str, Callable[[str, Any], Any]] = {
     "initializer": _text,
     "dropout": _number,
     "noise": _number,
+    "loss": _text,
     "optimizer": _text,
     "learning_rate": _number,
     "momentum": _number,
     "weight_decay": _number,
+    "global_clipnorm": _number,
+    "l2": _number,
     "schedule": _text,
     "batch_size": _whole,
     "epochs": _whole,

@@ -6,6 +6,7 @@ nobody may change them afterwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +18,28 @@ from mlcore.data.dataset import Dataset
 from mlcore.data.targets import one_hot_rows
 from mlcore.kernels.errors import InputError
 
+Shape = tuple[int, ...]
 Judge = Callable[[NDArray[Any], NDArray[np.int64]], float]
 ROWS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs as the kernels take them: C-contiguous uint8, float32 or float64, and a factor."""
+    """Inputs as the kernels take them.
+
+    Attributes
+    ----------
+    array : ndarray (n, features)
+        C-contiguous uint8, float32 or float64; whatever shape a sample has, it lies in a row.
+    scale : float
+        What they are multiplied by.
+    sample : tuple of int
+        The shape of a sample.
+    """
 
     array: NDArray[Any]
-    scale: float = 1.0
+    scale: float
+    sample: Shape
 
     def __len__(self) -> int:
         return len(self.array)
@@ -44,11 +57,14 @@ class Targets:
         The int32 labels (n,) that a row's largest output must stand at to be right.
     sides : bool
         Whether an output is right that is above zero where its target is above one half.
+    weights : ndarray or None
+        How much each sample counts, (n,) of the model's dtype; see `mlcore.weights`.
     """
 
     array: NDArray[Any]
     classes: NDArray[np.int32] | None = None
     sides: bool = False
+    weights: NDArray[Any] | None = None
 
     @property
     def labelled(self) -> bool:
@@ -72,44 +88,97 @@ class Targets:
         return len(self.array)
 
 
-def as_inputs(x: ArrayLike | Dataset, *, features: int | None, dtype: np.dtype[Any]) -> Inputs:
+def as_inputs(
+    x: ArrayLike | Dataset,
+    *,
+    shape: Shape | None,
+    dtype: np.dtype[Any],
+    axes: int | None = None,
+    limit: int | None = None,
+) -> Inputs:
     """Return `x` ready for the kernels.
 
     Parameters
     ----------
-    x : array_like (n, features) or Dataset
+    x : array_like (n, ...) or Dataset
         Any real dtype, layout and byte order. uint8 stays uint8 and is converted batch by batch.
-    features : int or None
-        What the model takes; None before it is built.
+        Copied only where it is not C-contiguous or of another dtype.
+    shape : tuple of int or None
+        The samples that the model takes; None before it is built. Samples without the last axis,
+        where that is 1, are taken too, and rows of as many numbers.
     dtype : numpy.dtype
         The model's.
+    axes : int, optional
+        How many axes the samples of a model that is not built yet must have.
+    limit : int, optional
+        What is looked up has whole numbers below this one.
 
     Raises
     ------
     InputError
-        For no samples, a wrong number of features or axes, values that are not real numbers,
-        and NaN or infinity, with the first place.
+        For no samples, samples of another shape, values that are not real numbers, NaN or
+        infinity, and what cannot be looked up, with the first place.
     """
     if isinstance(x, Dataset):
-        scale, values, where = x.scale, x.inputs, x.name
+        scale, values, where, image = x.scale, x.inputs, x.name, x.image_shape
     else:
-        scale, values, where = 1.0, as_array(x, "x"), "x"
-    if values.ndim != 2:
-        hint = "x.reshape(-1, 1)" if values.ndim == 1 else "x.reshape(len(x), -1)"
+        scale, values, where, image = 1.0, as_array(x, "x"), "x", None
+    if values.ndim < 2:
         raise InputError(
-            f"{where} has shape {values.shape}; it must be (samples, features): try {hint}"
+            f"{where} has shape {values.shape}; it must be (samples, features): try "
+            "x.reshape(-1, 1)"
         )
     if len(values) == 0:
         raise InputError(f"{where} is empty: there are no samples")
-    if features is not None and values.shape[1] != features:
-        raise InputError(
-            f"{where} has {values.shape[1]} features; the model was built for {features}"
-        )
-    if values.shape[1] == 0:
+    sample = _sample_shape(values.shape[1:], image, shape, axes, where)
+    if values.size == 0:
         raise InputError(f"{where} has no features: its shape is {values.shape}")
     taken = values.dtype in (np.uint8, np.float32, np.float64)
     _check_finite(values, where, dtype)
-    return Inputs(np.ascontiguousarray(values, dtype=values.dtype if taken else dtype), scale)
+    if limit is not None:
+        _check_whole(values, scale, limit, where)
+    array = np.ascontiguousarray(values, dtype=values.dtype if taken else dtype)
+    return Inputs(array.reshape(len(array), -1), scale, sample)
+
+
+def with_channel(sample: Shape, axes: int | None) -> Shape:
+    """Return a sample's shape with a last axis of 1 where it lacks that one of its axes."""
+    return (*sample, 1) if axes == len(sample) + 1 else sample
+
+
+def _sample_shape(
+    own: Shape, image: Shape | None, wanted: Shape | None, axes: int | None, where: str
+) -> Shape:
+    """Return the shape that samples are taken in, or say that they are of another one."""
+    if wanted is None:
+        full = with_channel(own if image is None else image, axes)
+        return full if len(full) == axes else with_channel(own, axes)
+    if own in (wanted, (math.prod(wanted),)) or (*own, 1) == wanted:
+        return wanted
+    if len(own) == len(wanted) == 1:
+        raise InputError(f"{where} has {own[0]} features; the model was built for {wanted[0]}")
+    turned = len(own) == 3 and (*own[1:], own[0]) == wanted
+    hint = ""
+    if turned:
+        hint = ": channels stand last, x.transpose(0, 2, 3, 1)"
+    elif (math.prod(own),) == wanted:
+        hint = ": x.reshape(len(x), -1)"
+    raise InputError(f"{where} has samples of shape {own}; the model was built for {wanted}{hint}")
+
+
+def _check_whole(values: NDArray[Any], scale: float, limit: int, where: str) -> None:
+    """Refuse what is no whole number from 0 to limit - 1, once multiplied by `scale`."""
+    for start in range(0, len(values), ROWS_AT_A_TIME):
+        part = values[start : start + ROWS_AT_A_TIME] * scale
+        good = (part >= 0) & (part < limit) & (part == np.floor(part))
+        if not good.all():
+            place = [int(i) for i in np.argwhere(~good)[0]]
+            value = part[tuple(place)]
+            place[0] += start
+            raise InputError(
+                f"{where} has {value:g} at {place}; Embedding takes whole numbers from 0 to "
+                f"{limit - 1}"
+            )
 
 
 def as_array(values: ArrayLike, where: str) -> NDArray[Any]:

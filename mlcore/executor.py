@@ -18,11 +18,28 @@ Index = NDArray[np.int64]
 
 @dataclass
 class Totals:
-    """Sums over the samples of the steps that ran."""
+    """Sums over the samples of the steps that ran.
+
+    Attributes
+    ----------
+    loss : float
+        Of the losses, each times its sample's weight.
+    correct : float
+        Of the right answers, each of them one whatever its weight.
+    samples : int
+    weight : float
+        Of the weights, which are one where none were given.
+    """
 
     loss: float = 0.0
     correct: float = 0.0
     samples: int = 0
+    weight: float = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """The weighted mean of the losses; zero where no sample has counted yet."""
+        return self.loss / self.weight if self.weight else 0.0
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -94,8 +111,17 @@ class PythonExecutor:
         self.data: Views = {"inputs": inputs}
         if targets is not None:
             self.data["targets"] = targets.array
+            if targets.weights is not None:
+                self.data["weights"] = targets.weights
         self._views: dict[int, Views] = {}
         updates = [op for op in plan.operations if op.phase in ("backward", "update")]
+        # What forward moves: the running statistics of batch norm.
+        self._running = [
+            op.buffers[name].name
+            for op in plan.operations
+            for name, spec in TABLE[op.kernel].arrays.items()
+            if op.phase == "forward" and spec.role == "inout" and self.guard
+        ]
         self._before = plan.operations[: len(plan.operations) - len(updates)]
         self._after = updates
 
@@ -126,6 +152,9 @@ class PythonExecutor:
         totals : Totals, optional
             Sums over the steps before, which are added to; new ones by default.
 
+        Steps whose gradients are added up make one update together: then the optimizer's own
+        count is that of the groups, and the plan's updates follow the last step of each.
+
         Returns
         -------
         Totals
@@ -138,25 +167,38 @@ class PythonExecutor:
         """
         totals = Totals() if totals is None else totals
         self.settings["learning_rate"] = learning_rate
+        group = self.plan.accumulation
         with np.errstate(all="ignore"):
             for at in range(first, last):
                 start = at * self.plan.batch_size
                 rows = order[start : start + self.plan.batch_size]
                 self.settings["step"] = step + at - first
-                self.settings["update"] = update + at - first + 1
+                number = (update + at - first) % group
+                self.settings["number"] = number
+                self.settings["update"] = (update + at - first) // group + 1
                 views = self._bind(rows)
+                kept = {name: views[name].copy() for name in self._running}
                 for operation in self._before:
                     self._call(operation, views)
                 if outputs is not None:
                     outputs[start : start + len(rows)] = views[self._name(self.plan.outputs)]
                 if self.plan.losses is not None:
                     loss = float(views[self.plan.losses.name].sum(dtype=np.float64))
+                    weight = self._weight(views)
+                    if self.plan.penalties is not None:
+                        loss += weight * float(views[self.plan.penalties.name].sum())
                     if self._after and self.guard and not math.isfinite(loss):
-                        raise self._diagnose(at, loss, views)
+                        error = self._diagnose(at, loss, views)
+                        for name, values in kept.items():
+                            views[name][...] = values
+                        raise error
                     totals.loss += loss
                     totals.correct += self._correct(views)
+                    totals.weight += weight
                 totals.samples += len(rows)
                 for operation in self._after:
+                    if operation.phase == "update" and number + 1 < group:
+                        break
                     self._call(operation, views)
         return totals
 
@@ -190,6 +232,11 @@ class PythonExecutor:
             return 0.0
         return self.targets.judge(views[self._name(self.plan.outputs)], views["rows"])
 
+    def _weight(self, views: Views) -> float:
+        if self.plan.weights is None:
+            return float(len(views["rows"]))
+        return float(views[self.plan.weights.name].sum(dtype=np.float64))
+
     def _diagnose(self, at: int, loss: float, views: Views) -> NonFiniteLossError:
         """Name the first tensor, in the order of the computation, that is not finite."""
         for operation in self._before:
@@ -204,10 +251,10 @@ class PythonExecutor:
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
                 detail = (
                     f"the loss became {loss} at step {at + 1}: the first non-finite tensor is "
-                    f"{buffer.name}, {array[place]} at {list(place)}, in {operation.kernel} of "
+                    f"{buffer.memory}, {array[place]} at {list(place)}, in {operation.kernel} of "
                     f"{operation.owner}"
                 )
-                return NonFiniteLossError(at, operation.owner, buffer.name, detail)
+                return NonFiniteLossError(at, operation.owner, buffer.memory, detail)
         return NonFiniteLossError(
             at, "", "losses", f"the sum of losses overflowed at step {at + 1}"
         )

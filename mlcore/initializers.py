@@ -97,6 +97,18 @@ class Constant(Initializer):
         return np.full(shape, float(self.value))
 
 
+@dataclass(frozen=True, eq=False)
+class Known(Initializer):
+    """Values that are there before the parameter is; for layers' own use."""
+
+    values: Array
+    name: ClassVar[str] = "known"
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, draws: Draws) -> Array:
+        """Return the values."""
+        return self.values
+
+
 @dataclass(frozen=True)
 class Uniform(Initializer):
     """Uniform in [low, high); the default is Keras's RandomUniform."""

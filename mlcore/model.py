@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlcore import door, kernels, losses, optimizers, schedules
+from mlcore import door, kernels, losses, optimizers, regularizers, schedules
 from mlcore.callbacks import collect
 from mlcore.data.dataset import Dataset
-from mlcore.door import Inputs
+from mlcore.door import Inputs, Targets, with_channel
 from mlcore.engine import FEW, NativeExecutor, executor_for
 from mlcore.executor import PythonExecutor
 from mlcore.initializers import FIRST_STREAM, Draws
 from mlcore.kernels.errors import InputError, is_number, unknown
-from mlcore.layers import Activation, Dense, Layer
-from mlcore.layers.base import ParameterSpec, check_size
-from mlcore.losses import Loss
+from mlcore.layers import Layer, Standardize
+from mlcore.layers.base import ParameterSpec, Shape, check_size
+from mlcore.losses import Loss, last_active
 from mlcore.optimizers import Optimizer
 from mlcore.plan import Plan, aligned_zeros, lower, table
+from mlcore.regularizers import Regularizer
 from mlcore.trainer import (
     EVALUATION_BATCH,
     Evaluation,
@@ -34,13 +36,13 @@ from mlcore.trainer import (
     Training,
     steps_between_looks,
 )
+from mlcore.weights import ClassWeight, as_weights, weighted
 
 if TYPE_CHECKING:
     from mlcore.callbacks import AnyCallback
     from mlcore.history import History
 
 DTYPES = ("float32", "float64")
-_ACTIVE = (Activation, Dense)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,22 @@ class Place:
     @property
     def trainable(self) -> bool:
         """Whether updates touch it."""
-        return self.layer.trainable
+        return self.layer.trainable and self.spec.trainable
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a caller gave: inputs, targets as they came, and weights if there are any."""
+
+    inputs: Inputs
+    raw: NDArray[Any]
+    weights: NDArray[Any] | None
+
+    def part(self, rows: slice) -> Samples:
+        """Return some of the samples."""
+        weights = None if self.weights is None else self.weights[rows]
+        inputs = replace(self.inputs, array=self.inputs.array[rows])
+        return Samples(inputs, self.raw[rows], weights)
 
 
 class Sequential:
@@ -84,12 +101,14 @@ class Sequential:
         random if not given.
     dtype : {"float32", "float64"}
     backend : str, optional
-        "native", "numba" or "numpy"; by default the environment variable ``MLCORE_BACKEND``, else
-        the first one that is there.
+        "native", "numba", "numpy" or "cupy"; by default the environment variable
+        ``MLCORE_BACKEND``, else the first one that is there.
 
     Attributes
     ----------
     layers : list of Layer
+    input_shape : tuple of int
+        The shape of a sample, such as (784,), or (28, 28, 1) for images: the channels stand last.
     parameters : ndarray
         All weights and biases, one flat contiguous vector.
     history : History or None
@@ -117,10 +136,11 @@ class Sequential:
         self.seed = check_seed(secrets.randbits(32) if seed is None else seed)
         self.backend = kernels.get(backend)
         self.layers: list[Layer] = []
-        self.features = 0
+        self.input_shape: Shape = ()
         self.places: dict[tuple[str, str], Place] = {}
         self.loss: Loss | None = None
         self.optimizer: Optimizer | None = None
+        self.regularizer: Regularizer | None = None
         self.optimizer_state: dict[str, NDArray[Any]] = {}
         self.progress = Progress()
         self.training: Training | None = None
@@ -167,12 +187,22 @@ class Sequential:
         return self._parameters is not None
 
     @property
-    def outputs(self) -> int:
-        """The number of outputs; the model must be built."""
+    def features(self) -> int:
+        """The numbers that a sample has, whatever its shape; 0 before the model is built."""
+        return math.prod(self.input_shape) if self.input_shape else 0
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of what a sample becomes; the model must be built."""
         shape = self.layers[-1].output_shape if self.built else None
         if shape is None:
             raise InputError("the model is not built: call fit, or build(features), first")
-        return shape[0]
+        return shape
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs; the model must be built."""
+        return math.prod(self.output_shape)
 
     @property
     def parameters(self) -> NDArray[Any]:
@@ -190,27 +220,47 @@ class Sequential:
             )
         self.parameters[...] = array
 
-    def shapes(self, features: int) -> dict[tuple[str, str], tuple[int, ...]]:
-        """Return the shape of every parameter by layer and name, for so many input features."""
+    def shapes(self, sample: Shape) -> dict[tuple[str, str], Shape]:
+        """Return the shape of every parameter by layer and name, for samples of a shape."""
         return {
             (layer.name, spec.name): spec.shape
-            for layer, specs in self._specs(features)
+            for layer, specs in self._specs(sample)
             for spec in specs
         }
 
-    def _specs(self, features: int) -> Iterator[tuple[Layer, list[ParameterSpec]]]:
-        shape: tuple[int, ...] = (features,)
+    def _specs(self, sample: Shape) -> Iterator[tuple[Layer, list[ParameterSpec]]]:
+        shape, untouched = sample, True
         for layer in self.layers:
+            if layer.input_limit is not None and not untouched:
+                raise InputError(
+                    f"{layer.name} looks up whole numbers, so it takes the data as they are: only "
+                    "Flatten and Reshape may stand before it"
+                )
+            untouched = untouched and layer.reshapes
             yield layer, layer.build(shape)
             shape = layer.output_shape or shape
 
+    @property
+    def _axes(self) -> int | None:
+        """The number of axes that the first layers need samples to have, None for any."""
+        for layer in self.layers:
+            if layer.input_axes is not None or not layer.keeps_shape:
+                return layer.input_axes
+        return None
+
+    @property
+    def _limit(self) -> int | None:
+        """The number below which all inputs must be; None where nothing is looked up."""
+        limits = (layer.input_limit for layer in self.layers)
+        return next((limit for limit in limits if limit is not None), None)
+
     def build(self, features: int | tuple[int, ...]) -> Sequential:
-        """Fix the number of input features, and make and draw the parameters.
+        """Fix the shape of a sample, and make and draw the parameters.
 
         Parameters
         ----------
         features : int or tuple of int
-            784, or (784,).
+            784 or (784,); (28, 28, 1), or (28, 28) for what takes images, height, width, channels.
 
         Returns
         -------
@@ -218,23 +268,30 @@ class Sequential:
             The model itself.
         """
         if self.built:
-            raise InputError(f"the model is already built for {self.features} features")
+            raise InputError(f"the model is already built for {samples(self.input_shape)}")
         if not self.layers:
             raise InputError("the model has no layers: give it some, such as Dense(10)")
-        if isinstance(features, tuple):
-            if len(features) != 1:
-                raise InputError(f"the input is a row of features, not of shape {features}")
-            features = features[0]
-        self.features = check_size(features, "features")
+        given = features if isinstance(features, (tuple, list)) else (features,)
+        if not given:
+            raise InputError("a sample has one axis at least: build(784), or build((28, 28, 1))")
+        shape = with_channel(tuple(check_size(size, "features") for size in given), self._axes)
+        try:
+            self._make(shape)
+        except InputError:
+            self._unbuild()
+            raise
+        return self
+
+    def _make(self, shape: Shape) -> None:
+        self.input_shape = shape
         start = 0
-        for layer, specs in self._specs(self.features):
+        for layer, specs in self._specs(shape):
             for spec in specs:
                 self.places[layer.name, spec.name] = Place(layer, spec, start)
                 start += spec.size
         try:
             self._parameters = aligned_zeros(start, self.dtype)
         except (MemoryError, ValueError, OverflowError) as error:
-            self._unbuild()
             raise InputError(f"{start:,} parameters do not fit into memory") from error
         for number, place in enumerate(self.places.values()):
             spec = place.spec
@@ -243,7 +300,6 @@ class Sequential:
             )
             self._parameters[place.start : place.stop] = drawn.reshape(-1)
         self._attach()
-        return self
 
     @contextmanager
     def _built_for(self, inputs: Inputs) -> Iterator[None]:
@@ -251,7 +307,7 @@ class Sequential:
         built_here = not self.built
         try:
             if built_here:
-                self.build(inputs.array.shape[1])
+                self.build(inputs.sample)
             yield
         except InputError:
             if built_here:
@@ -260,7 +316,7 @@ class Sequential:
 
     def _unbuild(self) -> None:
         """Forget a shape that was taken from data which turned out to be wrong."""
-        self.features, self.places, self._parameters, self._predictors = 0, {}, None, {}
+        self.input_shape, self.places, self._parameters, self._predictors = (), {}, None, {}
         for layer in self.layers:
             layer.attach({})
 
@@ -275,12 +331,12 @@ class Sequential:
     def __repr__(self) -> str:
         return str(self)
 
-    def summary(self, features: int | None = None) -> None:
+    def summary(self, features: int | Shape | None = None) -> None:
         """Print a table of the layers with output shapes and numbers of parameters.
 
         Parameters
         ----------
-        features : int, optional
+        features : int or tuple of int, optional
             Builds the model first.
         """
         if features is not None and not self.built:
@@ -290,30 +346,35 @@ class Sequential:
     def __str__(self) -> str:
         if not self.built:
             return f"Sequential({self.layers!r})"
-        lines = [("input", "", f"(batch, {self.features})", "0")]
+        lines = [("input", "", _with_batch(self.input_shape), "0")]
         for layer in self.layers:
             count = sum(view.size for view in layer.parameters.values())
-            shape = f"(batch, {', '.join(map(str, layer.output_shape or ()))})"
+            shape = _with_batch(layer.output_shape or ())
             frozen = "" if layer.trainable else ", frozen"
             lines.append((layer.name, f"{_described(layer)}{frozen}", shape, f"{count:,}"))
         count = self.parameters.size
         size = self.parameters.nbytes / 1024
         lines.append(("total", "", "", f"{count:,}"))
         body = table(("layer", "settings", "output", "parameters"), lines, right=(3,))
-        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}"
+        still = sum(place.spec.size for place in self.places.values() if not place.trainable)
+        kept = f", {still:,} parameters that no update touches" if still else ""
+        return f"{body}\n{self.dtype.name}, {size:,.1f} KiB, seed {self.seed}{kept}"
 
     def fit(
         self,
         x: ArrayLike | Dataset,
         y: ArrayLike | None = None,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
         optimizer: str | Optimizer | dict[str, Any] | None = None,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: Dataset | Sequence[Any] | None = None,
         validation_split: float = 0.0,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
         schedule: Any = None,
+        regularizer: str | Regularizer | dict[str, Any] | None = None,
         callbacks: AnyCallback | Iterable[AnyCallback] = (),
         shuffle: bool = True,
         seed: int | None = None,
@@ -325,13 +386,15 @@ class Sequential:
 
         Parameters
         ----------
-        x : array_like (n, features) or Dataset
-            Any real dtype, layout and byte order. A `Dataset` brings its targets and scale.
+        x : array_like (n, features) or (n, height, width, channels), or Dataset
+            Any real dtype, layout and byte order, and any number of axes that the first layer
+            takes; images of one channel may lack the last axis. A `Dataset` brings its targets
+            and scale.
         y : array_like, optional
             Targets as the loss takes them.
-        loss : str or Loss
-            A name of `mlcore.losses.LOSSES`; by default that of the last fit, else
-            "softmax_cross_entropy".
+        loss : str, Loss or dict
+            A name of `mlcore.losses.LOSSES`, or ``{"name": "huber", "delta": 2.0}``; by default
+            that of the last fit, else "softmax_cross_entropy".
         optimizer : str or Optimizer
             By default that of the last fit, whose state goes on; else SGD(). The state goes on
             with the same object too; a name or another object begins anew, but for `resume`.
@@ -339,12 +402,23 @@ class Sequential:
             Passes over the data.
         batch_size : int
             Samples a step; the last batch of an epoch may be shorter.
-        validation_data : Dataset or (x, y), optional
+        validation_data : Dataset, (x, y) or (x, y, sample_weight), optional
             What is measured after every epoch.
         validation_split : float
             The last part of the data, as a fraction, kept for validation.
+        sample_weight : array_like (n,), optional
+            How much each sample counts, 0 or more: losses are ``sum(w * loss) / sum(w)``, over
+            each batch and in the history. Accuracies do not know of weights.
+        class_weight : dict of int to float, or "balanced", optional
+            A factor of the sample weights by label, one for those not named; "balanced" makes
+            the classes of the training data count alike, as in scikit-learn. It does not weigh
+            the validation data.
         schedule : Schedule, str, dict or callable, optional
             Learning rate over the epochs, see `mlcore.schedules`.
+        regularizer : Regularizer, str or dict, optional
+            A penalty on the whole model, beside those of its layers: L1 and L2 of all trainable
+            weights, `Norm` of all trainable parameters as one vector, see `mlcore.regularizers`.
+            Every loss that is reported, now and by `evaluate` later, contains the penalties.
         callbacks : callable, Callback, or an iterable of them
             A plain function is called after each epoch as ``f(epoch, logs)``.
         shuffle : bool
@@ -359,10 +433,10 @@ class Sequential:
         resume : bool
             Go on where the last fit, or the loaded checkpoint, stopped: schedule, optimizer and
             history continue up to `epochs` in all, to the same bits as a run that was never
-            stopped, where the data and `epochs` are the same (a schedule that counts in
+            stopped, where the data, weights and `epochs` are the same (a schedule that counts in
             fractions of `epochs` stretches with them). Give the other settings again; loss,
-            optimizer, schedule, batch size, seed, shuffling, frozen layers and the number of
-            samples are compared, and what differs is refused.
+            optimizer, schedule, regularizer, batch size, seed, shuffling, frozen layers and the
+            number of samples are compared, and what differs is refused.
 
         Returns
         -------
@@ -386,22 +460,30 @@ class Sequential:
             shuffle=bool(shuffle),
             seed=check_seed(self.seed if seed is None else seed),
             evaluate_train=bool(evaluate_train),
+            regularizer=regularizers.get(regularizer),
         )
         chosen_loss = losses.get(loss or self.loss or "softmax_cross_entropy")
         chosen_optimizer = self._optimizer_for(optimizer, resume)
         told = collect(callbacks, verbose)
-        inputs, raw = self._inputs_and_targets(x, y)
-        inputs, raw, held = self._hold_out(inputs, raw, validation_data, validation_split)
+        given = self._samples(x, y, sample_weight)
+        given, held = self._hold_out(given, validation_data, validation_split)
+        inputs = given.inputs
         with self._built_for(inputs):
+            first = next((layer for layer in self.layers if not layer.reshapes), None)
+            for layer in self.layers:
+                if isinstance(layer, Standardize) and layer is not first:
+                    layer.require_fitted()
             chosen_loss.absorbs(self.layers)
-            targets = chosen_loss.targets(raw, self.outputs, self.dtype)
+            targets = self._targets(chosen_loss, given, class_weight)
             validation = None
             if held is not None:
-                validation = held[0], chosen_loss.targets(held[1], self.outputs, self.dtype)
+                validation = held.inputs, self._targets(chosen_loss, held)
             trainer = Trainer(
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
+        if isinstance(first, Standardize) and not first.fitted:
+            first.adapt_rows(inputs)
         return trainer.run()
 
     def evaluate(
@@ -409,15 +491,16 @@ class Sequential:
         x: ArrayLike | Dataset,
         y: ArrayLike | None = None,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
+        sample_weight: ArrayLike | None = None,
         batch_size: int = EVALUATION_BATCH,
     ) -> dict[str, float]:
-        """Return the loss and, where the targets are classes, the accuracy.
+        """Return the loss, penalties included, and, where the targets are classes, the accuracy.
 
         Parameters
         ----------
-        x, y : as for `fit`
-        loss : str or Loss, optional
+        x, y, sample_weight : as for `fit`
+        loss : str, Loss or dict, optional
             By default that of the last fit.
         batch_size : int
             Samples at a time; the result does not depend on it beyond rounding.
@@ -427,12 +510,12 @@ class Sequential:
         dict
             "loss" and, for classes, "accuracy".
         """
-        inputs, raw = self._inputs_and_targets(x, y)
+        given = self._samples(x, y, sample_weight)
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
-        targets = chosen.targets(raw, self.outputs, self.dtype)
+        targets = self._targets(chosen, given)
         size = check_size(batch_size, "batch_size")
-        totals = Evaluation(self, chosen, inputs, targets, size).run()
-        measured = {"loss": totals.loss / totals.samples}
+        totals = Evaluation(self, chosen, given.inputs, targets, size).run()
+        measured = {"loss": totals.mean_loss}
         if targets.judge is not None:
             measured["accuracy"] = totals.correct / totals.samples
         return measured
@@ -440,18 +523,18 @@ class Sequential:
     def predict(
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
     ) -> NDArray[Any]:
-        """Return the model's outputs, (n, outputs) in its dtype; noise layers do nothing.
+        """Return the model's outputs, (n, *output_shape) in its dtype; noise layers do nothing.
 
         These are what the last layer gives: logits unless it has an activation. See
         `predict_proba` and `predict_classes`.
         """
         self._require_built()
         size = check_size(batch_size, "batch_size")
-        if type(x) is np.ndarray and x.ndim == 2 and len(x) <= FEW:
+        if type(x) is np.ndarray and x.ndim >= 2 and len(x) <= FEW:
             quick = self._predict_few(x)
             if quick is not None:
                 return quick
-        inputs = door.as_inputs(x, features=self.features, dtype=self.dtype)
+        inputs = self._inputs(x)
         size = min(size, len(inputs))
         plan = lower(self, batch_size=size, source_dtype=inputs.array.dtype)
         executor = executor_for(
@@ -462,13 +545,16 @@ class Sequential:
         steps, chunk = -(-len(inputs) // size), steps_between_looks(plan)
         for step in range(0, steps, chunk):
             executor.run(order, step, min(step + chunk, steps), outputs=outputs)
-        return outputs
+        return outputs.reshape(len(inputs), *self.output_shape)
 
     def _predict_few(self, x: NDArray[Any]) -> NDArray[Any] | None:
         """Predict a few samples as fast as can be; None where they need another look first."""
-        if x.dtype != self.dtype or x.shape[1:] != (self.features,) or not x.flags.c_contiguous:
+        if x.dtype != self.dtype or x.shape[1:] != self.input_shape or not x.flags.c_contiguous:
             return None
-        functions = [layer.activation for layer in self.layers if isinstance(layer, _ACTIVE)]
+        if self._limit is not None:
+            return None
+        x = x.reshape(len(x), self.features)
+        functions = [layer.activation for layer in self.layers]
         key = (len(x), self.backend.name, *functions)
         executor = self._predictors.get(key)
         if executor is None:
@@ -480,7 +566,8 @@ class Sequential:
             executor = NativeExecutor(plan, {"parameters": self.parameters}, like)
             self._predictors = {key: executor}
         outputs = np.empty((len(x), self.outputs), self.dtype)
-        return outputs if executor.predict(x, outputs) else None
+        right = executor.predict(x, outputs)
+        return outputs.reshape(len(x), *self.output_shape) if right else None
 
     def predict_proba(
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
@@ -493,31 +580,44 @@ class Sequential:
         Raises
         ------
         InputError
-            Where the model's loss knows no probabilities (mse).
+            Where the model's loss knows no probabilities (regressions and hinges).
         """
         outputs = self.predict(x, batch_size=batch_size)
         link = self._link()
         given = (link,) if self.loss and link else ("softmax", "sigmoid")
-        active = [layer for layer in self.layers if isinstance(layer, (Activation, Dense))]
-        if active and active[-1].activation.name in given:
+        last = last_active(self.layers)
+        if last is not None and last.activation is not None and last.activation.name in given:
             return outputs
         if link is None:
             raise InputError(
                 f"{self.loss.kind if self.loss else 'the loss'} says nothing of probabilities: "
                 "use predict, or train with softmax_cross_entropy"
             )
-        probabilities = np.empty_like(outputs)
-        self.backend.call(
-            "activation", x=outputs, activation=link, parameter=1.0, out=probabilities
-        )
-        return probabilities
+        rows = outputs.reshape(len(outputs), -1)
+        probabilities = np.empty_like(rows)
+        self.backend.call("activation", x=rows, activation=link, parameter=1.0, out=probabilities)
+        return probabilities.reshape(outputs.shape)
 
     def predict_classes(
         self, x: ArrayLike | Dataset, *, batch_size: int = EVALUATION_BATCH
     ) -> NDArray[np.int64]:
         """Return the class of each sample, (n,): the largest output, or 1 where a single
-        probability is above one half.
+        probability is above one half, or, with a hinge or perceptron loss, a single output above
+        zero.
+
+        Raises
+        ------
+        InputError
+            Where a sample does not become a row of outputs.
         """
+        self._require_built()
+        if len(self.output_shape) != 1:
+            raise InputError(
+                "classes are told by rows of outputs, and the model gives "
+                f"{samples(self.output_shape)}"
+            )
+        if self.outputs == 1 and self.loss is not None and self.loss.by_sign:
+            return (self.predict(x, batch_size=batch_size)[:, 0] > 0).astype(np.int64)
         if self.outputs > 1 or self._link() == "softmax":
             classes: NDArray[np.int64] = self.predict(x, batch_size=batch_size).argmax(axis=1)
             return classes
@@ -534,59 +634,73 @@ class Sequential:
         x: ArrayLike | Dataset,
         y: ArrayLike | None = None,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
+        sample_weight: ArrayLike | None = None,
+        regularizer: str | Regularizer | dict[str, Any] | None = None,
         training: bool = False,
     ) -> tuple[float, NDArray[Any]]:
         """Return the mean loss over all samples as one batch, and its gradient.
 
+        Both contain the penalties on the parameters.
+
         Parameters
         ----------
-        x, y, loss : as for `fit`
+        x, y, loss, sample_weight : as for `fit`
+        regularizer : optional
+            By default that of the last fit.
         training : bool
-            Whether noise layers act, with the draws of the model's next step.
+            Whether layers behave as in training: noise layers act, with the draws of the model's
+            next step, and batch norm takes the moments of the batch. By default it takes its
+            running ones.
 
         Returns
         -------
         loss : float
         gradients : ndarray
-            Flat, as `parameters`; zero for frozen layers. Nothing is updated.
+            Flat, as `parameters`; zero for what is frozen, and for running statistics. Nothing is
+            updated.
         """
-        inputs, raw = self._inputs_and_targets(x, y)
+        given = self._samples(x, y, sample_weight)
+        inputs = given.inputs
         chosen = losses.get(loss or self.loss or "softmax_cross_entropy")
         with self._built_for(inputs):
             chosen.absorbs(self.layers)
-            targets = chosen.targets(raw, self.outputs, self.dtype)
+            targets = self._targets(chosen, given)
         plan = lower(
             self, batch_size=len(inputs), loss=chosen, gradients=True, noise=training,
+            regularizer=regularizers.get(regularizer) or self.regularizer,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
+            weighted=targets.weights is not None,
         )  # fmt: skip
         gradients = aligned_zeros(self.parameters.size, self.dtype)
+        # A copy, since batch norm moves its running statistics while training.
         executor = PythonExecutor(
-            plan, {"parameters": self.parameters, "gradients": gradients},
+            plan, {"parameters": self.parameters.copy(), "gradients": gradients},
             inputs.array, targets, scale=inputs.scale, guard=False,
             seed=self.training.seed if self.training else self.seed,
         )  # fmt: skip
         totals = executor.run(np.arange(len(inputs)), 0, 1, step=self.progress.steps)
-        return totals.loss / totals.samples, gradients
+        return totals.mean_loss, gradients
 
     def plan(
         self,
         batch_size: int = 32,
         *,
-        loss: str | Loss | None = None,
+        loss: str | Loss | dict[str, Any] | None = None,
         optimizer: str | Optimizer | dict[str, Any] | None = None,
+        regularizer: str | Regularizer | dict[str, Any] | None = None,
         training: bool = True,
     ) -> Plan:
         """Return what a step runs, kernel by kernel; print it to see a table.
 
         Float32 data are assumed, and labels where the loss takes them: `fit` lowers the same
-        plan for uint8 data (another gather) or for rows of targets.
+        plan for uint8 data (another gather), for rows of targets, or with weights.
 
         Parameters
         ----------
         batch_size : int
-        loss, optimizer : optional
-            By default those of the last fit, else softmax_cross_entropy and SGD().
+        loss, optimizer, regularizer : optional
+            By default those of the last fit, else softmax_cross_entropy, SGD() and none.
         training : bool
             A training step, or a prediction.
         """
@@ -600,8 +714,9 @@ class Sequential:
             batch_size=size,
             loss=chosen,
             optimizer=optimizers.get(optimizer or self.optimizer or "sgd"),
+            regularizer=regularizers.get(regularizer) or self.regularizer,
             noise=True,
-            labelled=isinstance(chosen, losses.SoftmaxCrossEntropy),
+            labelled=chosen.takes_labels(self.outputs),
         )
 
     def save(self, path: str | os.PathLike[str], *, format: str = "mlcore") -> None:
@@ -614,9 +729,19 @@ class Sequential:
         if not self.built:
             raise InputError("the model is not built: call fit, or build(features), first")
 
-    def _inputs_and_targets(
-        self, x: ArrayLike | Dataset, y: ArrayLike | None, features: int | None = None
-    ) -> tuple[Inputs, NDArray[Any]]:
+    def _inputs(self, x: ArrayLike | Dataset, shape: Shape | None = None) -> Inputs:
+        """Return `x` checked; samples must be of the given shape, or of that of a built model."""
+        return door.as_inputs(
+            x, shape=self.input_shape or shape, dtype=self.dtype, axes=self._axes, limit=self._limit
+        )
+
+    def _samples(
+        self,
+        x: ArrayLike | Dataset,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None = None,
+        shape: Shape | None = None,
+    ) -> Samples:
         if isinstance(x, Dataset):
             if y is not None:
                 raise InputError("a Dataset brings its own targets: leave y out")
@@ -625,42 +750,50 @@ class Sequential:
             raise InputError("y is missing: give the targets, or a Dataset that brings them")
         else:
             raw = door.as_array(y, "y")
-        wanted = self.features if self.built else features
-        inputs = door.as_inputs(x, features=wanted, dtype=self.dtype)
+        inputs = self._inputs(x, shape)
         if raw.ndim == 0 or len(inputs) != len(raw):
             count = "is one number" if raw.ndim == 0 else f"has {len(raw)}"
             raise InputError(f"x has {len(inputs)} samples and y {count}; give one target a sample")
-        return inputs, raw
+        return Samples(inputs, raw, as_weights(sample_weight, len(inputs), self.dtype))
+
+    def _targets(
+        self, loss: Loss, given: Samples, class_weight: ClassWeight | None = None
+    ) -> Targets:
+        """Return targets as the loss takes them; those of images lie in rows, as outputs do."""
+        raw = given.raw
+        rows = len(self.output_shape) > 1 and raw.shape[1:] == self.output_shape
+        taken = raw.reshape(len(raw), -1) if rows else raw
+        targets = loss.targets(taken, self.outputs, self.dtype)
+        return weighted(targets, given.weights, class_weight, self.outputs, self.dtype)
 
     def _hold_out(
-        self,
-        inputs: Inputs,
-        raw: NDArray[Any],
-        data: Dataset | Sequence[Any] | None,
-        split: float,
-    ) -> tuple[Inputs, NDArray[Any], tuple[Inputs, NDArray[Any]] | None]:
+        self, given: Samples, data: Dataset | Sequence[Any] | None, split: float
+    ) -> tuple[Samples, Samples | None]:
         """Return what to train on, and what to validate on."""
         if not (is_number(split) and 0 <= split < 1):
             raise InputError(f"validation_split must be at least 0 and below 1, not {split!r}")
         if data is not None:
             if split:
                 raise InputError("give validation_data or validation_split, not both")
-            features = inputs.array.shape[1]
+            shape = given.inputs.sample
             if isinstance(data, Dataset):
-                return inputs, raw, self._inputs_and_targets(data, None, features)
-            if not isinstance(data, (tuple, list)) or len(data) != 2:
-                raise InputError("validation_data must be a Dataset or a pair (x, y)")
-            return inputs, raw, self._inputs_and_targets(data[0], data[1], features)
+                return given, self._samples(data, None, None, shape)
+            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+                raise InputError(
+                    "validation_data must be a Dataset, (x, y) or (x, y, sample_weight)"
+                )
+            weights = data[2] if len(data) == 3 else None
+            return given, self._samples(data[0], data[1], weights, shape)
         if not split:
-            return inputs, raw, None
-        kept = len(inputs) - round(len(inputs) * split)
-        if kept in (0, len(inputs)):
+            return given, None
+        samples = len(given.inputs)
+        kept = samples - round(samples * split)
+        if kept in (0, samples):
             what = "train on" if kept == 0 else "validate on"
             raise InputError(
-                f"validation_split {split} of {len(inputs)} samples leaves nothing to {what}"
+                f"validation_split {split} of {samples} samples leaves nothing to {what}"
             )
-        held = Inputs(inputs.array[kept:], inputs.scale), raw[kept:]
-        return Inputs(inputs.array[:kept], inputs.scale), raw[:kept], held
+        return given.part(slice(kept)), given.part(slice(kept, None))
 
     def _optimizer_for(
         self, asked: str | Optimizer | dict[str, Any] | None, resume: bool
@@ -716,7 +849,23 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
+def samples(shape: Shape) -> str:
+    """Return what samples of a shape are called: "784 features", or "samples of 28x28x1"."""
+    return f"{shape[0]} features" if len(shape) == 1 else f"samples of {_sides(shape)}"
+
+
+def _sides(lengths: Sequence[int]) -> str:
+    return "x".join(map(str, lengths))
+
+
+def _with_batch(shape: Shape) -> str:
+    return f"(batch, {', '.join(map(str, shape))})"
+
+
+SHOWN = ("kernel_size", "pool_size", "padding", "activation", "rate", "stddev")
+
+
 def _described(layer: Layer) -> str:
     settings = layer.config()
-    shown = [str(settings[name]) for name in ("activation", "rate", "stddev") if name in settings]
-    return ", ".join(shown)
+    shown = [settings[name] for name in SHOWN if name in settings]
+    return ", ".join(_sides(value) if isinstance(value, list) else str(value) for value in shown)

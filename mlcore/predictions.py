@@ -43,7 +43,10 @@ def check_target(path: str | os.PathLike[str]) -> Path:
 
 
 def write(model: Sequential, data: Dataset, target: Path) -> None:
-    """Write a row a sample: `predicted` and `probabilities`, or `outputs` of a regression."""
+    """Write a row a sample: `predicted` and `probabilities`, or `outputs` of a regression.
+
+    A hinge loss knows no probabilities, so there `outputs` stand beside what is predicted.
+    """
     columns = _columns(model, data)
     suffix = target.suffix.casefold()
     if suffix in (".h5", ".hdf5"):
@@ -61,6 +64,8 @@ def write(model: Sequential, data: Dataset, target: Path) -> None:
 
 
 def _columns(model: Sequential, data: Dataset) -> dict[str, NDArray[Any]]:
+    if model.loss is not None and model.loss.by_sign:
+        return {"predicted": model.predict_classes(data), "outputs": model.predict(data)}
     if model.loss is not None and model.loss.link is None:
         return {"outputs": model.predict(data)}
     return {

@@ -111,9 +111,9 @@ def train(
         _require_matplotlib()
     loaded = load(config.data)
     parts = _with_validation(loaded, config.validation_split)
-    loss = _loss(parts.train)
+    loss = losses.get(config.loss or _loss(parts.train))
     model = config.make_model(_outputs(loaded.train)).build(parts.train.inputs.shape[1])
-    config = config.completed(model.backend.name)
+    config = config.completed(model.backend.name, loss.kind)
     for data in parts.parts().values():
         _check(model, loss, data)
     with _threads(config):
@@ -184,7 +184,7 @@ def _outputs(data: Dataset) -> int:
 
 def _check(model: Sequential, loss: Loss, data: Dataset) -> None:
     """Refuse data that the model cannot take, before anything is written."""
-    door.as_inputs(data, features=model.features, dtype=model.dtype)
+    door.as_inputs(data, shape=model.input_shape, dtype=model.dtype)
     try:
         loss.targets(data.targets, model.outputs, model.dtype)
     except InputError as error:
@@ -251,7 +251,8 @@ def _fit(
         callbacks.ModelCheckpoint(folder / "last.h5", save_best_only=False)
     ]
     if parts.validation is not None:
-        monitor = "val_loss" if loss.link is None else "val_accuracy"
+        judged = loss.targets(parts.validation.targets, model.outputs, model.dtype).judge
+        monitor = "val_loss" if judged is None else "val_accuracy"
         keep.append(callbacks.ModelCheckpoint(folder / "best.h5", monitor))
     keep.append(callbacks.CSVLogger(folder / "history.csv"))
     try:
@@ -263,6 +264,7 @@ def _fit(
             batch_size=config.batch_size,
             validation_data=parts.validation,
             schedule=schedules.get(config.schedule),
+            regularizer=config.make_regularizer(),
             callbacks=keep,
             verbose=0 if quiet else 1,
         )

@@ -36,6 +36,7 @@ def report() -> dict[str, str]:
             state = "in use" if entry.name == chosen else "available"
         lines[f"backend {entry.name}"] = state
     lines["instruction set"] = _instruction_set()
+    lines["CUDA device"] = _cuda_device()
     lines["processor"] = _processor()
     lines["features"] = " ".join(_features()) or "unknown"
     lines["processors usable"] = str(threads.usable_processors())
@@ -49,6 +50,14 @@ def _instruction_set() -> str:
     except InputError:
         return "none"
     return module.__name__.rpartition("._")[2]
+
+
+def _cuda_device() -> str:
+    try:
+        module: Any = kernels.get("cupy").module
+    except InputError:
+        return "none that can be used"
+    return str(module.DEVICE)
 
 
 def _blas() -> str:

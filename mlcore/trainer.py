@@ -24,6 +24,7 @@ from mlcore.history import History
 from mlcore.kernels.errors import InputError
 from mlcore.losses import Loss
 from mlcore.plan import Plan, aligned_zeros, lower
+from mlcore.regularizers import Regularizer
 from mlcore.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ class Training:
     shuffle: bool
     seed: int
     evaluate_train: bool
+    regularizer: Regularizer | None = None
 
     def config(self) -> dict[str, Any]:
         """Return the settings, as JSON knows them."""
-        return {**vars(self), "schedule": self.schedule.config()}
+        penalty = self.regularizer and self.regularizer.config()
+        return {**vars(self), "schedule": self.schedule.config(), "regularizer": penalty}
 
 
 @dataclass
@@ -64,7 +67,7 @@ class Progress:
     epochs, steps : int
         Whole epochs and steps since the model was made: shuffling and noise count with them.
     updates : int
-        Steps since the optimizer was chosen.
+        Steps since the optimizer was chosen, also those that only add up gradients.
     totals : Totals
         Sums over the steps of the unfinished epoch.
     settings : dict
@@ -86,7 +89,10 @@ class Progress:
     @classmethod
     def from_config(cls, counts: dict[str, Any]) -> Progress:
         """Return the progress that `config` gave."""
-        return cls(**{**counts, "totals": Totals(**counts["totals"])})
+        totals = counts["totals"]
+        # Before there were weights, every sample had a weight of one.
+        totals = Totals(**{"weight": float(totals["samples"]), **totals})
+        return cls(**{**counts, "totals": totals})
 
 
 class Interrupts:
@@ -190,9 +196,11 @@ class Trainer:
     def _described(self) -> dict[str, Any]:
         """Return what decides the bits of the steps to come, as JSON knows it."""
         settings = self.settings.config()
-        kept = {name: settings[name] for name in ("batch_size", "schedule", "shuffle", "seed")}
-        kept["loss"] = self.loss.kind
+        deciding = ("batch_size", "schedule", "shuffle", "seed", "regularizer")
+        kept = {name: settings[name] for name in deciding}
+        kept["loss"] = self.loss.config()
         kept["samples"] = len(self.inputs)
+        kept["weighted"] = self.targets.weights is not None
         kept["trainable"] = [layer.trainable for layer in self.model.layers]
         described: dict[str, Any] = json.loads(json.dumps(kept))
         return described
@@ -269,12 +277,15 @@ class Trainer:
         """Hand the model what this run brings, and return the history to fill."""
         model, progress, state = self.model, self.model.progress, self.model.optimizer_state
         model.loss, model.training, model.stop_training = self.loss, self.settings, False
+        model.regularizer = self.settings.regularizer
         if model.optimizer is not self.optimizer or tuple(state) != self.optimizer.state:
             size = model.parameters.size
             model.optimizer = self.optimizer
             model.optimizer_state = {
                 name: aligned_zeros(size, model.dtype) for name in self.optimizer.state
             }
+            for name, value in self.optimizer.initial.items():
+                model.optimizer_state[name][...] = value
             progress.updates = 0
         if not self.resume:
             progress.epoch, progress.step, progress.totals = 0, 0, Totals()
@@ -286,8 +297,10 @@ class Trainer:
     def _executor(self) -> Executor:
         model = self.model
         plan = lower(
-            model, batch_size=self.batch_size, loss=self.loss, optimizer=self.optimizer, noise=True,
+            model, batch_size=self.batch_size, loss=self.loss, optimizer=self.optimizer,
+            regularizer=self.settings.regularizer, noise=True,
             source_dtype=self.inputs.array.dtype, labelled=self.targets.labelled,
+            weighted=self.targets.weights is not None,
         )  # fmt: skip
         vectors = {"parameters": model.parameters, **model.optimizer_state}
         return executor_for(
@@ -359,6 +372,8 @@ class Trainer:
                 )
 
     def _adapt_chunk(self, steps: int, seconds: float) -> None:
+        if any(callback.progress_every_step for callback in self.callbacks):
+            return
         wanted = SECONDS_BETWEEN_LOOKS / max(seconds / steps, 1e-9)
         self.chunk = int(min(max(1.0, wanted), 2.0 * self.chunk))
 
@@ -372,7 +387,7 @@ class Trainer:
         return measured
 
     def _measured(self, totals: Totals, prefix: str, targets: Targets) -> dict[str, float]:
-        measured = {f"{prefix}loss": totals.loss / max(1, totals.samples)}
+        measured = {f"{prefix}loss": totals.mean_loss}
         if targets.judge is not None:
             measured[f"{prefix}accuracy"] = totals.correct / max(1, totals.samples)
         return measured
@@ -435,8 +450,9 @@ class Evaluation:
         self.batch_size = min(batch_size, len(inputs))
         self.order: NDArray[np.int64] = np.arange(len(inputs))
         plan = lower(
-            model, batch_size=self.batch_size, loss=loss,
+            model, batch_size=self.batch_size, loss=loss, regularizer=model.regularizer,
             source_dtype=inputs.array.dtype, labelled=targets.labelled,
+            weighted=targets.weights is not None,
         )  # fmt: skip
         self.executor = executor_for(
             plan, {"parameters": model.parameters}, inputs.array, targets, scale=inputs.scale,
@@ -445,7 +461,7 @@ class Evaluation:
         self.chunk = steps_between_looks(plan)
 
     def run(self, interrupts: Interrupts | None = None) -> Totals:
-        """Return the sums of loss, right answers and samples."""
+        """Return the sums of loss, right answers, samples and weights."""
         totals = Totals()
         steps = -(-len(self.order) // self.batch_size)
         for step in range(0, steps, self.chunk):

@@ -130,6 +130,7 @@ def test_best_checkpoint_is_of_the_best_validation_accuracy():
          "--schedule", "exponential:0.9", "--backend", "numpy", "--validation-split", "0.3"],
         ["--optimizer", "sgd", "--momentum", "0.9", "--weight-decay", "1e-7", "--layers", "none",
          "--initializer", "glorot_uniform", "--learning-rate", "1e-05"],
+        ["--optimizer", "adagrad", "--global-clipnorm", "0.5", "--l2", "1e-4"],
     ],
 )  # fmt: skip
 def test_config_repeats_the_run_from_another_folder(place, monkeypatch, settings):
@@ -170,7 +171,8 @@ BAD_OPTIONS = [
     ("--validation-split nan", "nan"), ("--optimizer adm", "Did you mean 'adam'?"),
     ("--activation rellu", "Did you mean 'relu'?"), ("--initializer he_nomal", "'he_normal'"),
     ("--optimizer adam --momentum 0.5", "momentum is no setting of the optimizer adam"),
-    ("--momentum 1", "below 1"), ("--weight-decay nan", "nan"),
+    ("--momentum 1", "below 1"), ("--weight-decay nan", "nan"), ("--l2 -1", "l2 of L2"),
+    ("--global-clipnorm 0", "above 0"),
     ("--data mnist-sampel", "Did you mean 'mnist-sample'?"),
     ("--data okk.h5", "Did you mean 'ok.h5'?"), ("--data no/such.h5", "folder no"),
     ("--config nope.toml", "nope.toml"), ("--config .", "not a file"),
@@ -264,6 +266,21 @@ def test_unusual_targets(capsys, case):
     for name in ("best.h5", "last.h5"):
         assert main(["evaluate", f"run/{name}", "--data", "data.h5"]) == 0
         assert main(["predict", f"run/{name}", "--data", "data.h5", "--out", f"{name}.csv"]) == 0
+
+
+@pytest.mark.parametrize("loss", ["hinge:0.5", "mae", "softmax_cross_entropy:0.1"])
+def test_the_loss_may_be_chosen(capsys, loss):
+    write("data.h5", *samples())
+    assert main(["train", "--data", "data.h5", "--loss", loss, *SMALL, "-q", "--out", "run"]) == 0
+    assert f'loss = "{loss}"' in Path("run/config.toml").read_text()
+    shown = capsys.readouterr().out
+    assert shown.startswith("validation accuracy")
+    assert main(["train", "--config", "run/config.toml", "-q", "--no-plots", "--out", "b"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == shown.splitlines()[0]
+    assert main(["evaluate", "run/best.h5", "--data", "data.h5"]) == 0
+    assert main(["predict", "run/best.h5", "--data", "data.h5", "--out", "p.csv"]) == 0
+    capsys.readouterr()
+    fails(capsys, ["train", "--data", "data.h5", "--loss", "hinj", *SMALL], "mean 'hinge'")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,14 @@ def test_dropout_stands_behind_every_hidden_layer():
         {},
         {"data": 'a "quoted" \\ name, äöü, 数据, 🙂.h5', "layers": (), "learning_rate": 1e-07},
         {"validation_split": 0.1 + 0.2, "seed": 2**64 - 1, "threads": 3, "weight_decay": 1e16},
-        {"optimizer": "rmsprop", "momentum": 0.5, "dtype": "float64", "backend": "numpy"},
+        {
+            "loss": "huber:2",
+            "optimizer": "rmsprop",
+            "momentum": 0.5,
+            "dtype": "float64",
+            "backend": "numpy",
+        },
+        {"optimizer": "adagrad", "global_clipnorm": 0.5, "l2": 1e-4},
     ],
 )
 def test_toml_brings_back_the_same_settings(tmp_path, settings):
@@ -51,12 +58,14 @@ def test_toml_brings_back_the_same_settings(tmp_path, settings):
 
 def test_completed_leaves_nothing_to_defaults(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for optimizer in ("sgd", "adam", "adamw", "rmsprop"):
-        config = RunConfig(data="sub/../file.h5", optimizer=optimizer).completed("numpy")
+    for optimizer in ("sgd", "adam", "adamw", "rmsprop", "adagrad"):
+        config = RunConfig(data="sub/../file.h5", optimizer=optimizer).completed("numpy", "mse")
         assert config.data == str(tmp_path / "file.h5")
         left = set(tomllib.loads(config.to_toml())) ^ {field.name for field in fields(config)}
-        assert left == {"threads"} | ({"momentum"} if "adam" in optimizer else set())
-    assert RunConfig().completed("numpy").data == "mnist-sample"
+        # Without a limit there is nothing to write.
+        without = {"momentum"} if optimizer.startswith("ada") else set()
+        assert left == {"threads", "global_clipnorm"} | without
+    assert RunConfig().completed("numpy", "mse").data == "mnist-sample"
 
 
 def test_dashes_and_underscores_are_the_same(tmp_path):
@@ -86,6 +95,8 @@ def test_dashes_and_underscores_are_the_same(tmp_path):
         ("a = " + "[" * 20_000, ["is not a TOML file"]),
         ("optimizer = 'adam'\nmomentum = 0.9", ["momentum is no setting of the optimizer adam"]),
         ("schedule = 'stpe'", ["Did you mean 'step'?"]),
+        ("loss = 'hubber'", ["unknown loss 'hubber'. Did you mean 'huber'?"]),
+        ("loss = 'huber:0'", ["delta of Huber must be above 0"]),
     ],
 )
 def test_wrong_toml_names_the_file_and_the_setting(tmp_path, text, words):
@@ -103,8 +114,9 @@ def test_a_binary_file_is_no_toml(tmp_path):
 
 
 def test_changing_the_optimizer_resets_what_belongs_to_it():
-    config = RunConfig(learning_rate=0.5, momentum=0.9, weight_decay=0.1)
+    config = RunConfig(learning_rate=0.5, momentum=0.9, weight_decay=0.1, global_clipnorm=1.0)
     changed = config.changed(optimizer="adam")
+    assert changed.global_clipnorm is None
     assert (changed.learning_rate, changed.momentum, changed.weight_decay) == (None, None, None)
     assert config.changed(optimizer="adam", learning_rate=0.2).learning_rate == 0.2
     assert config.changed(optimizer="sgd", epochs=3).momentum == 0.9

@@ -24,24 +24,33 @@ import pytest
 
 import mlcore
 from mlcore import (
+    L1,
+    L1L2,
+    L2,
     SGD,
     Activation,
+    Adagrad,
     Adam,
     AdamW,
     Dense,
     Dropout,
     GaussianNoise,
+    MaxNorm,
     NonFiniteLossError,
+    Norm,
     RMSprop,
     Sequential,
     kernels,
+    layers,
     losses,
 )
 from mlcore.engine import NativeExecutor, executor_for
+from mlcore.engine.narrow import NarrowCompiler
 from mlcore.executor import PythonExecutor, Totals
 from mlcore.kernels import threads
 from mlcore.kernels.table import ACTIVATIONS
 from mlcore.plan import aligned_zeros, lower
+from mlcore.weights import weighted
 
 # "native" alone is one of these.
 BACKENDS = [
@@ -49,7 +58,8 @@ BACKENDS = [
 ]
 pytestmark = pytest.mark.skipif(not BACKENDS, reason="nothing was compiled")
 # Relative, in the norm of a tensor.
-CLOSE = {"float64": 1e-9, "float32": 1e-5}
+# In 200 steps a network multiplies a rounding by up to 1e7.
+CLOSE = {"float64": 1e-8, "float32": 1e-5}
 TIME_LIMIT = 120
 
 
@@ -68,12 +78,18 @@ class Case:
     outputs: int = 3
     samples: int = 23
     batch_size: int = 6
-    loss: str = "softmax_cross_entropy"
+    loss: Any = "softmax_cross_entropy"
     soft: bool = False
+    weighted: bool = False
     source: str = "float32"
     scale: float = 1.0
     seed: int = 0
     factors: list[float] = field(default_factory=lambda: [1.0])
+    # Of a sample, where it is not a row of features.
+    shape: tuple[int, ...] = ()
+    # Where inputs are whole numbers below it.
+    vocabulary: int = 0
+    regularizer: Any = None
 
     @property
     def steps(self) -> int:
@@ -82,16 +98,26 @@ class Case:
     def data(self, dtype):
         rng = np.random.default_rng(self.seed)
         if self.source == "uint8":
-            x = rng.integers(0, 256, (self.samples, self.features), np.uint8)
+            top = self.vocabulary or 256
+            x = rng.integers(0, top, (self.samples, self.features), np.uint8)
         else:
             x = rng.standard_normal((self.samples, self.features)).astype(self.source)
-        return x, losses.get(self.loss).targets(self._answers(rng), self.outputs, np.dtype(dtype))
+        loss = losses.get(self.loss)
+        targets = loss.targets(self._answers(loss, rng), self.outputs, np.dtype(dtype))
+        if not self.weighted:
+            return x, targets
+        # Some of them zero, but never all of them.
+        drawn = np.maximum(0, rng.random(self.samples) - 0.2)
+        drawn[0] = 1
+        return x, weighted(targets, drawn.astype(dtype), None, self.outputs, np.dtype(dtype))
 
-    def _answers(self, rng):
-        if self.loss == "mse":
+    def _answers(self, loss, rng):
+        if isinstance(loss, losses.Regression):
             return rng.standard_normal((self.samples, self.outputs))
-        if self.loss == "sigmoid_cross_entropy":
+        if loss.kind == "sigmoid_cross_entropy":
             return rng.random((self.samples, self.outputs))
+        if isinstance(loss, losses.Margin) and (self.soft or self.outputs == 1):
+            return rng.choice([-1, 1], (self.samples, self.outputs))
         if self.soft:
             return rng.dirichlet(np.ones(self.outputs), self.samples)
         return rng.integers(0, self.outputs, self.samples)
@@ -109,20 +135,23 @@ class Side:
     def __init__(self, case, kind, backend, dtype, *, change=None, guard=True, **lowering):
         self.case = case
         self.model = Sequential(case.layers(), seed=case.seed, dtype=dtype, backend=backend)
-        self.model.build(case.features)
+        self.model.build(case.shape or case.features)
         rng = np.random.default_rng(case.seed)
         for layer in self.model.layers:
-            if "bias" in layer.parameters:
-                layer.bias = 0.1 * rng.standard_normal(layer.bias.shape)
+            for name in ("bias", "beta", "moving_mean"):
+                if name in layer.parameters:
+                    setattr(layer, name, 0.1 * rng.standard_normal(getattr(layer, name).shape))
         self.inputs, self.targets = case.data(dtype)
         if change is not None:
             change(self)
         loss = losses.get(case.loss)
         if not lowering:
             lowering = {"loss": loss, "optimizer": case.optimizer, "noise": True}
+        if "loss" in lowering:
+            lowering["regularizer"] = case.regularizer
         self.plan = lower(
             self.model, batch_size=case.batch_size, source_dtype=self.inputs.dtype,
-            labelled=self.targets.labelled, **lowering,
+            labelled=self.targets.labelled, weighted=self.targets.weights is not None, **lowering,
         )  # fmt: skip
         size = self.model.parameters.size
         self.vectors = {
@@ -132,6 +161,8 @@ class Side:
                 for name in ("gradients", *case.optimizer.state)
             },
         }
+        for name, value in case.optimizer.initial.items():
+            self.vectors[name][...] = value
         self.executor = kind(
             self.plan, self.vectors, self.inputs, self.targets if "loss" in lowering else None,
             scale=case.scale, seed=case.seed, guard=guard,
@@ -196,7 +227,10 @@ def assert_close(found, wanted, bound, where):
     for name, right in wanted.items():
         assert np.isfinite(right).all(), f"{where}: the case itself diverges in {name}"
         error = np.linalg.norm(found[name].astype(float) - right)
-        assert error <= bound * np.linalg.norm(right), f"{where}: {name} is off by {error:.2e}"
+        # A gradient that has all but vanished keeps the rounding of the terms that it sums.
+        assert error <= bound * np.linalg.norm(right) + 1e-16, (
+            f"{where}: {name} is off by {error:.2e}"
+        )
 
 
 def assert_same_change(found, wanted, before, where):
@@ -211,6 +245,7 @@ def assert_same_change(found, wanted, before, where):
 def assert_same_totals(found, wanted, dtype):
     assert found.samples == wanted.samples
     assert found.loss == pytest.approx(wanted.loss, rel=CLOSE[dtype])
+    assert found.weight == pytest.approx(wanted.weight, rel=CLOSE[dtype])
     # In float32 two outputs may be so close that rounding decides which is larger.
     assert abs(found.correct - wanted.correct) <= (1 if dtype == "float32" else 1e-9)
 
@@ -219,7 +254,9 @@ def assert_same_totals(found, wanted, dtype):
 def trajectory(case, dtype):
     """Return steps, the totals since those before, and the vectors after them, as is right."""
     side, done, found = python(case, dtype), 0, []
-    for stop in (1, 2, 10, 200) if dtype == "float64" else range(1, 13):
+    # Where a slope jumps, a rounding may in the long run decide a step.
+    long = 40 if losses.get(case.loss).kind in ("mae", "hinge", "perceptron") else 200
+    for stop in (1, 2, 10, long) if dtype == "float64" else range(1, 13):
         totals = side.advance(done, stop)
         done = stop
         found.append((stop, totals, {name: value.copy() for name, value in side.vectors.items()}))
@@ -244,14 +281,34 @@ def assert_agreement(case, backend, dtype):
                 vector[...] = vectors[name]
             before = vectors["parameters"]
     for (layer, name), place in ours.model.places.items():
-        if not place.trainable:
+        # Running statistics follow the data, whoever is trained.
+        if not place.layer.trainable:
             which = f"{layer}.{name}"
             np.testing.assert_array_equal(ours.tensors[which], untouched[which])
 
 
-def drawn_optimizer(rng):
+def drawn_gathering(rng):
+    """What may happen to gradients before an update; half of the time nothing does."""
+    if rng.random() < 0.5:
+        return {}
+    limit = rng.choice(["global_clipnorm", "clipvalue", ""])
+    # Limits of that size are sometimes reached.
+    limits = {"global_clipnorm": 1.0, "clipvalue": 0.01}
+    return {
+        "gradient_accumulation_steps": int(rng.integers(1, 5)),
+        **({limit: limits[limit]} if limit else {}),
+    }
+
+
+def drawn_regularizer(rng, chance):
+    kinds = [L1(2e-3), L2(3e-3), L1L2(1e-3, 2e-3), Norm(0.01)]
+    return kinds[rng.integers(len(kinds))] if rng.random() < chance else None
+
+
+def drawn_optimizer(rng, extra):
     kind = rng.choice(["sgd", "adam", "adamw", "rmsprop"])
     decay = {"weight_decay": float(rng.choice([0.0, 0.01])), "decay_bias": bool(rng.random() < 0.5)}
+    decay |= drawn_gathering(extra)
     momentum = float(rng.choice([0.0, 0.5, 0.9]))
     if kind == "sgd":
         nesterov = bool(momentum and rng.random() < 0.5)
@@ -260,6 +317,8 @@ def drawn_optimizer(rng):
     if kind == "rmsprop":
         centered = bool(rng.random() < 0.5)
         return RMSprop(5e-4, rng.uniform(0.8, 0.99), momentum, 1e-4, centered=centered, **decay)
+    if extra.random() < 0.3:
+        return Adagrad(1e-3, float(extra.choice([0.0, 0.1])), 1e-4, **decay)
     make = Adam if kind == "adam" else AdamW
     return make(1e-3, rng.uniform(0.5, 0.95), rng.uniform(0.9, 0.9999), 1e-4, **decay)
 
@@ -271,16 +330,31 @@ def drawn_activation(rng, width):
     return {"name": name, parameter: rng.uniform(0.1, 1.5)} if parameter else name
 
 
+def drawn_loss(seed):
+    rng = np.random.default_rng([seed, 1])
+    name = str(rng.choice(list(losses.LOSSES)))
+    setting = {
+        "softmax_cross_entropy": {"label_smoothing": float(rng.choice([0.0, 0.1]))},
+        "sigmoid_cross_entropy": {"label_smoothing": float(rng.choice([0.0, 0.1]))},
+        "huber": {"delta": rng.uniform(0.2, 2)},
+        "hinge": {"margin": rng.uniform(0.2, 2)},
+        "squared_hinge": {"margin": rng.uniform(0.2, 2)},
+    }
+    return {"name": name, **setting.get(name, {})}
+
+
 @cache
 def drawn_case(seed):
     """Return a random network of up to five hidden layers, with data that fit it."""
     rng = np.random.default_rng(seed)
+    # Of its own, so that the networks stay as they were.
+    extra = np.random.default_rng([seed, 1])
     widths = [int(rng.integers(1, 131)) for _ in range(rng.integers(0, 6))]
     if widths and seed % 5 == 0:
         widths[rng.integers(0, len(widths))] = int(rng.integers(513, 700))
     outputs = int(rng.integers(1, 12))
-    loss = str(rng.choice(list(losses.LOSSES)))
-    absorbed = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}.get(loss)
+    loss = drawn_loss(seed)
+    absorbed = losses.get(loss).link
     specs: list[tuple[Any, ...]] = []
 
     def disturb():
@@ -295,6 +369,9 @@ def drawn_case(seed):
         settings = {
             "use_bias": bool(rng.random() < 0.8), "trainable": bool(rng.random() < 0.85),
             "activation": None if apart else drawn_activation(rng, width),
+            "kernel_regularizer": drawn_regularizer(extra, 0.15),
+            "bias_regularizer": drawn_regularizer(extra, 0.1),
+            "kernel_constraint": MaxNorm(1.0) if extra.random() < 0.15 else None,
         }  # fmt: skip
         specs.append((Dense, width, settings))
         if apart:
@@ -315,17 +392,19 @@ def drawn_case(seed):
     source = str(rng.choice(["uint8", "float32", "float64"]))
     return Case(
         layers,
-        drawn_optimizer(rng),
+        drawn_optimizer(rng, extra),
         features=int(rng.integers(1, 131)),
         outputs=outputs,
         samples=samples,
         batch_size=int(rng.choice([1, 2, 7, 16, 33, samples, samples + 9])),
         loss=loss,
         soft=bool(outputs > 1 and rng.random() < 0.5),
+        weighted=bool(rng.random() < 0.5),
         source=source,
         scale=1 / 255 if source == "uint8" else float(rng.choice([1.0, 0.5])),
         seed=seed,
         factors=[1.0, 0.7, 0.4],
+        regularizer=drawn_regularizer(extra, 0.3),
     )
 
 
@@ -343,9 +422,9 @@ def activation_case(activation, loss, soft):
         behind = [Activation(activation)] if loss == "mse" else []
         return [Dense(19, activation), Dense(8), Activation(activation), Dense(3), *behind]
 
-    # The gradient of log_softmax grows with the width, and with it that of mse.
-    rate = 1e-4 if (activation, loss) == ("log_softmax", "mse") else 0.01
-    return Case(layers, SGD(rate), loss=loss, soft=soft, seed=4)
+    # The gradient of log_softmax grows with the width, and with it that of a square.
+    steep = activation == "log_softmax" and loss in ("mse", "squared_hinge")
+    return Case(layers, SGD(1e-4 if steep else 0.01), loss=loss, soft=soft, seed=4)
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -354,9 +433,29 @@ def activation_case(activation, loss, soft):
 @pytest.mark.parametrize("loss", losses.LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_every_loss(activation, loss, soft, backend, dtype):
-    if soft and loss != "softmax_cross_entropy":
+    if soft and not losses.get(loss).takes_labels(3):
         pytest.skip("takes rows of numbers always")
     assert_agreement(activation_case(activation, loss, soft), backend, dtype)
+
+
+@cache
+def weighted_case(loss, outputs, width):
+    def layers():
+        return [Dense(width, "tanh"), Dense(outputs)]
+
+    return Case(layers, SGD(0.01), 5, outputs, loss=loss, weighted=True, seed=5)
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+# On samples along the vectors, and on rows.
+@pytest.mark.parametrize("width", [4, 19])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_weights_with_every_loss(loss, outputs, width, backend, dtype):
+    case = weighted_case(loss, outputs, width)
+    assert NarrowCompiler.suits(native(case, dtype, backend).plan) == (width == 4)
+    assert_agreement(case, backend, dtype)
 
 
 OPTIMIZERS = [
@@ -371,6 +470,14 @@ OPTIMIZERS = [
     AdamW(0.003, epsilon=1e-5, weight_decay=0.3, decay_bias=False),
     RMSprop(0.001, epsilon=1e-5),
     RMSprop(0.001, 0.9, 0.8, 1e-4, centered=True, weight_decay=0.01, decay_bias=False),
+    Adagrad(0.003, epsilon=1e-5),
+    Adagrad(0.003, 0.1, weight_decay=0.02, decay_bias=False),
+    SGD(0.05, 0.9, global_clipnorm=0.1),
+    SGD(0.05, 0.9, clipvalue=0.01, gradient_accumulation_steps=2),
+    Adam(0.003, epsilon=1e-5, gradient_accumulation_steps=3),
+    AdamW(
+        0.003, epsilon=1e-5, decay_bias=False, global_clipnorm=0.1, gradient_accumulation_steps=3
+    ),
 ]
 
 
@@ -418,6 +525,13 @@ EDGES = {
     ),
     "one class": Case(lambda: [Dense(5, "relu"), Dense(1)], SGD(0.1), outputs=1),
     "many classes": Case(lambda: [Dense(300)], SGD(0.1), outputs=300),
+    "weights of a large batch": Case(
+        lambda: [Dense(64, "relu"), Dense(64, "relu"), Dense(1)], SGD(0.02), 2, 1, 700, 520,
+        "huber", weighted=True,
+    ),
+    "a perceptron that starts at a tie": Case(
+        lambda: [Dense(8, "relu"), Dense(1, "relu")], SGD(0.1), outputs=1, loss="perceptron"
+    ),
     "largest seed": Case(
         lambda: [Dropout(0.2), Dense(9), GaussianNoise(0.1), Dense(3)], SGD(0.1), seed=2**64 - 1
     ),
@@ -479,18 +593,40 @@ def test_all_that_is_built_in_trains_natively(backend):
         assert isinstance(Side(case, executor_for, "numpy", "float32").executor, PythonExecutor)
 
 
-def mlp(*widths, activation="relu", noise=False):
+def mlp(*widths, activation="relu", noise=False, **settings):
     """Return the layers of a network, with the noise of DESIGN's second workload if wanted."""
 
     def layers():
         hidden = []
         for width in widths[:-1]:
             hidden += [GaussianNoise(0.05)] if noise else []
-            hidden += [Dense(width, activation)]
+            hidden += [Dense(width, activation, **settings)]
             hidden += [Dropout(0.1)] if noise else []
-        return [*hidden, Dense(widths[-1])]
+        return [*hidden, Dense(widths[-1], **settings)]
 
     return layers
+
+
+def lenet():
+    """Return the layers of LeNet-5, with rectified units and largest values."""
+    return [
+        layers.Conv2D(6, 5, activation="relu"), layers.MaxPool(2),
+        layers.Conv2D(16, 5, activation="relu"), layers.MaxPool(2), layers.Flatten(),
+        Dense(120, "relu"), Dense(84, "relu"), Dense(10),
+    ]  # fmt: skip
+
+
+def normed_lenet():
+    """Return LeNet as study D4 has it: batch norm, sigmoid, mean values, and noise."""
+
+    def norm():
+        return [layers.BatchNorm(), Activation("sigmoid")]
+
+    return [
+        Dropout(0.2), layers.Conv2D(6, 5, padding="same"), *norm(), layers.AvgPool(2),
+        layers.Conv2D(16, 5), *norm(), layers.AvgPool(2), layers.Flatten(), Dense(120), *norm(),
+        Dropout(0.5), Dense(84), *norm(), Dense(10),
+    ]  # fmt: skip
 
 
 IMAGES = {"features": 784, "outputs": 10, "source": "uint8", "scale": 1 / 255}
@@ -521,8 +657,43 @@ WORKLOADS = {
     "matrix exponential": Case(
         mlp(32, 16, 4, activation="tanh"), Adam(0.001), 4, 4, 10_000, 10_000, "mse"
     ),
+    "lenet": Case(lenet, Adam(0.001), samples=100, batch_size=40, shape=(28, 28, 1), **IMAGES),
+    "lenet with norms": Case(
+        normed_lenet, SGD(0.01, 0.9), samples=100, batch_size=40, shape=(28, 28, 1), **IMAGES
+    ),
+    "weighted": Case(
+        mlp(64, 64, 3), SGD(0.01, 0.9), samples=500, batch_size=230, loss="hinge", weighted=True
+    ),
     "wide": Case(mlp(1100, 1030, 7), RMSprop(0.001), 33, 7, samples=70, batch_size=64),
+    # Layers whose optimizer state stays in its flat vectors, in whole and in part vectors.
+    "large state": Case(
+        mlp(530, 1003, 7), RMSprop(0.001, momentum=0.5, centered=True, weight_decay=0.01,
+        decay_bias=False), 513, 7, samples=70, batch_size=64,
+    ),
+    "large state and batch": Case(
+        mlp(520, 517, 7), Adam(0.001), 33, 7, samples=700, batch_size=300,
+    ),
+    "mnist-mlp, whole gradients": Case(
+        mlp(512, 64, 32, 10, kernel_regularizer=L1L2(1e-5, 1e-4), kernel_constraint=MaxNorm(1.5)),
+        AdamW(0.001, decay_bias=False, global_clipnorm=0.5, gradient_accumulation_steps=2),
+        samples=230, batch_size=50, regularizer=Norm(1e-3), **IMAGES,
+    ),
+    "eggholder, whole gradients": Case(
+        mlp(64, 64, 1, kernel_constraint="max_norm"), Adagrad(0.01, clipvalue=0.1), 2,
+        samples=3500, batch_size=1000, regularizer=L2(1e-4), **NUMBER,
+    ),
+    "dying, whole gradients": Case(
+        mlp(*[2] * 10, 1, bias_regularizer="l1"),
+        Adam(0.001, global_clipnorm=0.1, gradient_accumulation_steps=3), 1, samples=300,
+        batch_size=64, **NUMBER,
+    ),
 }  # fmt: skip
+
+
+CHUNKED = [
+    "mnist-mlp with noise", "tiny", "higgs", "lenet with norms", "weighted",
+    "mnist-mlp, whole gradients",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
@@ -545,10 +716,11 @@ def test_workloads_agree(name, backend):
     totals = [side.advance(0, 7) for side in sides]
     assert_same_totals(*totals, "float64")
     assert_close(sides[1].tensors, sides[0].tensors, 1e-9, name)
+    assert_close(sides[1].state, sides[0].state, 1e-9, name)
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs"])
+@pytest.mark.parametrize("name", CHUNKED)
 def test_the_same_bits_in_any_chunks(name, count):
     case, steps = WORKLOADS[name], WORKLOADS[name].steps
     whole = trained(case, 2 * steps, count=count)
@@ -558,8 +730,9 @@ def test_the_same_bits_in_any_chunks(name, count):
         assert parts.bits == whole.bits
 
 
-def test_sums_do_not_depend_on_the_chunks():
-    case = WORKLOADS["mnist-mlp"]
+@pytest.mark.parametrize("name", ["mnist-mlp", "weighted"])
+def test_sums_do_not_depend_on_the_chunks(name):
+    case = WORKLOADS[name]
     totals = [
         native(case, "float64").advance(0, case.steps, chunk=chunk) for chunk in (1, 2, 10**9)
     ]
@@ -604,7 +777,7 @@ def test_the_number_of_threads_may_change_between_chunks():
     assert side.bits == trained(case, 5, count=2).bits
 
 
-@pytest.mark.parametrize("name", ["mnist-mlp", "tiny", "higgs"])
+@pytest.mark.parametrize("name", ["mnist-mlp", "tiny", "higgs", "mnist-mlp, whole gradients"])
 def test_changes_between_runs_are_seen(name):
     case = WORKLOADS[name]
     sides = native(case, "float64"), python(case, "float64")
@@ -721,7 +894,7 @@ def test_without_the_guard_nan_goes_on(backend):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("name", ["mnist-mlp with noise", "tiny", "higgs"])
+@pytest.mark.parametrize("name", CHUNKED)
 def test_nothing_is_allocated_while_training(name, count):
     """What Python, NumPy and the kernels allocate, and what the process holds after many steps."""
     case = WORKLOADS[name]
@@ -1035,3 +1208,103 @@ def test_predicting_keeps_no_hold_on_the_samples():
     gone = weakref.ref(samples)
     del samples
     assert gone() is None
+
+
+def drawn_size(rng, length, most=4):
+    return int(rng.integers(1, min(length, most) + 1))
+
+
+def drawn_stage(rng, shape):
+    """Return a random stage of a convolutional network for samples of `shape`."""
+    axes = len(shape) - 1
+    convolve = layers.Conv2D if axes == 2 else layers.Conv1D
+    sizes = tuple(drawn_size(rng, length) for length in shape[:-1])
+    padding = str(rng.choice(["valid", "same"]))
+    bare = rng.random() < 0.4
+    specs: list[Callable[[], Any]] = []
+    filters, strides = int(rng.integers(1, 21)), int(rng.integers(1, 3))
+    activation = "identity" if bare else spatial_activation(rng)
+    settings = {"use_bias": bool(rng.random() < 0.8), "trainable": bool(rng.random() < 0.85)}
+    specs.append(
+        lambda: convolve(filters, sizes, strides, padding, activation=activation, **settings)
+    )
+    if bare:
+        norm = drawn_norm(rng)
+        following = spatial_activation(rng)
+        specs += [norm, lambda: Activation(following)]
+    if rng.random() < 0.3:
+        specs.append(lambda: Dropout(0.2))
+    if rng.random() < 0.6:
+        pool = layers.MaxPool if rng.random() < 0.5 else layers.AvgPool
+        size, stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        specs.append(lambda: pool(size, stride, "same"))
+    if rng.random() < 0.2:
+        specs.append(drawn_norm(rng))
+    return specs
+
+
+def spatial_activation(rng):
+    return str(rng.choice(["relu", "tanh", "sigmoid", "silu", "gelu", "leaky_relu", "identity"]))
+
+
+def drawn_norm(rng):
+    scale, center = bool(rng.random() < 0.8), bool(rng.random() < 0.8)
+    trainable = bool(rng.random() < 0.8)
+    if rng.random() < 0.7:
+        return lambda: layers.BatchNorm(0.8, 1e-2, center, scale, trainable=trainable)
+    return lambda: layers.LayerNorm(1e-2, center=center, scale=scale, trainable=trainable)
+
+
+@cache
+def drawn_spatial_case(seed):
+    """Return a random network with convolutions, pools, norms or lookups."""
+    rng = np.random.default_rng(seed)
+    specs: list[Callable[[], Any]] = []
+    vocabulary = 0
+    if seed % 4 == 0:
+        vocabulary, length, width = int(rng.integers(2, 30)), int(rng.integers(3, 20)), 5
+        shape: tuple[int, ...] = (length, width)
+        given: tuple[int, ...] = (length,)
+        specs.append(lambda: layers.Embedding(vocabulary, width))
+    elif seed % 4 == 1:
+        given = (int(rng.integers(1, 40)),)
+        specs += [drawn_norm(rng), lambda: Dense(9), drawn_norm(rng), lambda: Activation("tanh")]
+        shape = ()
+    else:
+        given = shape = (*(int(n) for n in rng.integers(5, 13, 2)), int(rng.choice([1, 2, 3, 7])))
+    for _ in range(int(rng.integers(1, 3)) if shape else 0):
+        specs += drawn_stage(rng, shape)
+        # Later windows must fit what earlier ones leave.
+        shape = (1,) * len(shape)
+    if shape:
+        end = layers.GlobalAvgPool if rng.random() < 0.3 else layers.Flatten
+        specs.append(lambda: end())
+    if rng.random() < 0.5:
+        specs += [lambda: Dense(12), drawn_norm(rng), lambda: Activation("relu")]
+    specs.append(lambda: Dense(3))
+    samples = int(rng.integers(2, 60))
+    source = "uint8" if vocabulary or rng.random() < 0.5 else "float32"
+    momentum = float(rng.choice([0.0, 0.9]))
+    return Case(
+        lambda: [spec() for spec in specs],
+        # A norm takes away what the shift before it adds, whose gradient is then rounding, and
+        # optimizers that divide by its size would make steps of it.
+        SGD(5e-4, momentum, weight_decay=0.01, decay_bias=bool(rng.random() < 0.5)),
+        features=int(np.prod(given)),
+        samples=samples,
+        batch_size=int(rng.choice([1, 2, 7, 16, 33, samples, samples + 9])),
+        source=source,
+        scale=1 / 255 if source == "uint8" and not vocabulary else 1.0,
+        seed=seed,
+        factors=[1.0, 0.7, 0.4],
+        shape=given,
+        vocabulary=vocabulary,
+    )
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(40))
+def test_random_spatial_networks(seed, backend, dtype):
+    mlcore.set_num_threads(1 + seed % 4)
+    assert_agreement(drawn_spatial_case(seed), backend, dtype)

@@ -7,7 +7,14 @@ from mlcore import kernels
 from mlcore.kernels.table import ACTIVATIONS, ROWS, TABLE
 
 BACKENDS = [kernels.get(entry.name) for entry in kernels.status() if entry.available]
-CHECKED = [(row, case) for row in ROWS if row.gradient for case in row.cases]
+# Ties stand at kinks, where differences say nothing; extreme outputs leave them no digits.
+CHECKED = [
+    (row, case)
+    for row in ROWS
+    if row.gradient
+    for case in row.cases
+    if "drawn" not in case and not case.get("tied")
+]
 STEP = 1e-5
 
 
@@ -17,9 +24,10 @@ def label(value):
     return getattr(value, "name", str(value))
 
 
-def forward_arguments(forward, arguments, rng, dims):
+def forward_arguments(forward, arguments, rng, dims, case):
     """The arguments of the forward kernel that go with those of its backward kernel."""
-    made = forward.generate(rng, dims, np.float64, {**forward.cases[0], **settings(arguments)})
+    given = {**forward.cases[0], **case, **settings(arguments)}
+    made = forward.generate(rng, dims, np.float64, given)
     for name in forward.arguments:
         if name in arguments and name not in forward.outputs():
             made[name] = arguments[name]
@@ -38,9 +46,12 @@ def test_backward_is_the_derivative_of_forward(backend, row, case):
     for dims in [size for size in row.sizes if 0 < np.prod(list(size.values())) < 3000]:
         rng = np.random.default_rng(sum(dims.values()))
         arguments = row.generate(rng, dims, np.float64, case)
-        inputs = forward_arguments(forward, arguments, rng, dims)
+        inputs = forward_arguments(forward, arguments, rng, dims, case)
         if rule.upstream is None:
-            weight = np.full(inputs[rule.output].shape, 1 / inputs[rule.output].size)
+            total = inputs[rule.output].size
+            if inputs.get("weights") is not None:
+                total = inputs["weights"].sum() or 1
+            weight = np.full(inputs[rule.output].shape, 1 / total)
         else:
             weight = rng.standard_normal(inputs[rule.output].shape)
             arguments[rule.upstream] = weight

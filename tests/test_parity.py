@@ -216,6 +216,30 @@ def test_sums_over_many_samples_stay_precise(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=label)
+def test_the_variance_of_features_far_from_zero_stays_precise(backend):
+    """The difference of two sums of squares would be off by more than the variance."""
+    row = TABLE["batch_norm"]
+    arguments = draw(row, row.cases[0], {"B": 3_000, "M": 4, "C": 5}, np.float32)
+    arguments["x"][...] = 1000 + np.random.default_rng(4).standard_normal((3_000, 4, 5))
+    wanted = expected(row, doubled(arguments))
+    backend.call(row.name, **arguments)
+    np.testing.assert_allclose(arguments["mean"], wanted["mean"], rtol=1e-7)
+    np.testing.assert_allclose(arguments["inverse"], wanted["inverse"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan, 0.0])
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
+def test_of_equals_the_first_inside_is_the_largest(backend, value):
+    windows = {"size_h": 2, "size_w": 2, "stride_h": 2, "stride_w": 2, "pad_top": 1, "pad_left": 1}
+    x, grad = np.full((1, 3, 3, 1), value), np.arange(1.0, 5).reshape(1, 2, 2, 1)
+    out, dx = np.empty_like(grad), np.empty_like(x)
+    backend.call("max_pool", x=x, **windows, out=out)
+    backend.call("max_pool_backward", grad=grad, x=x, **windows, dx=dx)
+    np.testing.assert_array_equal(out, np.full_like(out, value))
+    assert dx[0, :, :, 0].tolist() == [[1, 2, 0], [3, 4, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=label)
 class TestTheDoor:
     def linear(self, backend, **changes):
         arguments = {
@@ -257,7 +281,7 @@ class TestTheDoor:
         with pytest.raises(InputError, match=rf"labels\[1\] is {bad}; it must be in 0..2"):
             backend.call(
                 "softmax_cross_entropy", logits=np.zeros((2, 3)), labels=np.array([0, bad]),
-                losses=np.empty(2),
+                smoothing=0.0, losses=np.empty(2),
             )  # fmt: skip
 
     @pytest.mark.parametrize("bad", [-1, 5])
@@ -274,10 +298,18 @@ class TestTheDoor:
         losses = np.full(2, 7.0)
         with pytest.raises(InputError, match="needs one of labels and targets, and not both"):
             backend.call(
-                "softmax_cross_entropy", logits=np.zeros((2, 3)), losses=losses,
+                "softmax_cross_entropy", logits=np.zeros((2, 3)), losses=losses, smoothing=0.0,
                 **{name: targets[name] for name in given},
             )  # fmt: skip
         assert losses.tolist() == [7.0, 7.0]
+
+    @pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, np.nan])
+    def test_what_is_looked_up(self, backend, bad):
+        message = rf"x\[0, 1\] is {bad}; it must be in 0..2 and whole"
+        with pytest.raises(InputError, match=message):
+            backend.call(
+                "embedding", x=np.array([[2, bad]]), w=np.zeros((3, 1)), out=np.empty((1, 2, 1))
+            )
 
     def test_fixed_lengths(self, backend):
         words = np.zeros((1, 1), np.uint32)

@@ -61,6 +61,10 @@ def test_a_single_output_and_a_regression(tmp_path):
     assert all((float(row[2]) > 0.5) == (row[1] == "1") for row in rows)
     predictions.write(model(1, "mse", X[:, 0]), DATA, tmp_path / "numbers.csv")
     assert rows_of(tmp_path / "numbers.csv")[0] == ["index", "outputs"]
+    predictions.write(model(1, "hinge"), DATA, tmp_path / "sides.csv")
+    head, *rows = rows_of(tmp_path / "sides.csv")
+    assert head == ["index", "predicted", "outputs"]
+    assert all((float(row[2]) > 0) == (row[1] == "1") for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,11 @@ cdef enum:
 KINDS = {
     "gather": GATHER, "gather_labels": GATHER_LABELS, "gaussian_noise": GAUSSIAN_NOISE,
     "dropout": DROPOUT, "activation": ACTIVATION, "activation_backward": ACTIVATION_BACKWARD,
-    "forward": FORWARD, "softmax_cross_entropy": SOFTMAX_CROSS_ENTROPY,
-    "sigmoid_cross_entropy": SIGMOID_CROSS_ENTROPY, "mse": MSE, "count_classes": COUNT_CLASSES,
+    "forward": FORWARD, "count_classes": COUNT_CLASSES,
     "count_sides": COUNT_SIDES, "copy_out": COPY_OUT, "plain_forward": PLAIN_FORWARD,
+    "loss": LOSS,
+    # Weights are a source of one column.
+    "gather_weights": GATHER,
     "input_gradient": INPUT_GRADIENT,
     "weight_gradient": WEIGHT_GRADIENT, "update": UPDATE, "total": TOTAL,
     "narrow_gather": NARROW_GATHER, "narrow_forward": NARROW_FORWARD,
@@ -57,11 +59,26 @@ KINDS = {
     "narrow_weight_gradient": NARROW_WEIGHT_GRADIENT, "narrow_activation": NARROW_ACTIVATION,
     "narrow_activation_backward": NARROW_ACTIVATION_BACKWARD, "narrow_to_rows": NARROW_TO_ROWS,
     "narrow_from_rows": NARROW_FROM_ROWS,
+    "to_lanes": TO_LANES, "from_lanes": FROM_LANES, "lane_activation": LANE_ACTIVATION,
+    "lane_activation_backward": LANE_ACTIVATION_BACKWARD, "surround": SURROUND,
+    "convolution": CONVOLUTION, "convolution_input_gradient": CONVOLUTION_INPUT_GRADIENT,
+    "convolution_weight_gradient": CONVOLUTION_WEIGHT_GRADIENT, "max_pool": MAX_POOL,
+    "max_pool_backward": MAX_POOL_BACKWARD, "avg_pool": AVG_POOL,
+    "avg_pool_backward": AVG_POOL_BACKWARD, "moments": MOMENTS, "join_moments": JOIN_MOMENTS,
+    "invert_roots": INVERT_ROOTS, "normalize": NORMALIZE, "normalize_sums": NORMALIZE_SUMS,
+    "join_sums": JOIN_SUMS, "normalize_backward": NORMALIZE_BACKWARD, "layer_norm": LAYER_NORM,
+    "layer_norm_backward": LAYER_NORM_BACKWARD, "add_partials": ADD_PARTIALS,
+    "embedding": EMBEDDING, "embedding_backward": EMBEDDING_BACKWARD,
+    "pack": PACK,
+    "block_sums": BLOCK_SUMS, "penalty": PENALTY, "penalty_gradient": PENALTY_GRADIENT,
+    "accumulate": ACCUMULATE, "clip": CLIP, "max_norm": MAX_NORM,
 }
 UPDATES = {
     "plain_sgd": PLAIN_SGD, "sgd": SGD, "adam": ADAM, "adamw": ADAMW, "rmsprop": RMSPROP,
+    "adagrad": ADAGRAD,
+    "write_gradient": WRITE_GRADIENT,
 }
-SHARINGS = {"rows": BY_ROWS, "panels": BY_PANELS, "cells": BY_CELLS}
+SHARINGS = {"rows": BY_ROWS, "panels": BY_PANELS, "cells": BY_CELLS, "blocks": BY_BLOCKS}
 
 
 cdef struct Run:
@@ -72,14 +89,15 @@ cdef struct Run:
     char *scratch
     Py_ssize_t scratch_size
     const int64_t *order
-    Py_ssize_t samples, batch, first, last
+    Py_ssize_t samples, batch, first, last, grain
     int64_t step, update
+    Py_ssize_t group
     double learning_rate
     bint moments
     double betas[2]
     bint guard
     Barrier barrier
-    double loss, correct
+    double loss, correct, weight
     Py_ssize_t stopped
 
 
@@ -89,36 +107,51 @@ cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
     step.rows = run.order + step.start
     step.count = min(run.batch, run.samples - step.start)
     step.step = run.step + at - run.first
-    step.update = run.update + at - run.first + 1
+    # Steps whose gradients are added up count as one update, which the last of them makes.
+    step.number = (run.update + at - run.first) % run.group
+    step.update = (run.update + at - run.first) // run.group + 1
     step.learning_rate = run.learning_rate
     step.turn = at & 1
+    step.grain = run.grain
     if run.moments:
         step.powers[0] = pow(run.betas[0], <double> step.update)
         step.powers[1] = pow(run.betas[1], <double> step.update)
     return step
 
 
-cdef double sum_of(const Operation *op, const Step *step) noexcept nogil:
-    """The sum of a step's losses, in an order that is the same on every thread."""
+cdef double sum_of(const Operation *op, Rows given, const Step *step) noexcept nogil:
+    """The sum of a number a sample, in an order that is the same on every thread."""
+    cdef const char *at = given.at + given.flip * step.turn
     cdef double[4] totals = [0, 0, 0, 0]
     cdef Py_ssize_t row
     if op.single:
         for row in range(step.count):
-            totals[row & 3] += (<const float *> op.x.at)[row]
+            totals[row & 3] += (<const float *> at)[row]
     else:
         for row in range(step.count):
-            totals[row & 3] += (<const double *> op.x.at)[row]
+            totals[row & 3] += (<const double *> at)[row]
     return (totals[0] + totals[1]) + (totals[2] + totals[3])
 
 
 cdef bint add_totals(Run *run, const Operation *op, const Step *step, Py_ssize_t part) noexcept nogil:
-    """Add a step's loss and right answers; False where the loss must not be learned from."""
-    cdef double loss = sum_of(op, step)
+    """Add a step's loss, right answers and weight; False where the loss must not be learned from.
+
+    A penalty belongs to the mean loss of a batch, and so to each of its samples.
+    """
+    cdef double loss = sum_of(op, op.x, step), penalties = 0
+    cdef double weight = <double> step.count
+    if op.sample_weights.at != NULL:
+        weight = sum_of(op, op.sample_weights, step)
     cdef Py_ssize_t row
+    for row in range(op.depth):
+        penalties += (<const double *> op.stored.at)[row]
+    if op.depth:
+        loss += weight * penalties
     if run.guard and not isfinite(loss):
         return False
     if part == 0:
         run.loss += loss
+        run.weight += weight
         if op.targets.at != NULL:
             for row in range(step.count):
                 run.correct += (<const double *> op.targets.at)[row]
@@ -150,6 +183,9 @@ cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
         i = run.prologue
         while i < run.count:
             op = &run.operations[i]
+            if op.updates and step.number + 1 < run.group:
+                i += 1
+                continue
             if op.barrier:
                 barrier_wait(&run.barrier)
             if op.kind == TOTAL:
@@ -178,6 +214,14 @@ cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
     restore_denormals(mode)
 
 
+cdef inline Step nothing() noexcept nogil:
+    """A step of no samples, for what only looks at weights."""
+    cdef Step step
+    memset(&step, 0, sizeof(Step))
+    step.grain = 1
+    return step
+
+
 cdef class Program:
     """The operations of a step, ready to run.
 
@@ -193,7 +237,7 @@ cdef class Program:
 
     cdef Operation *operations
     cdef Operation *layouts
-    cdef Py_ssize_t count, prologue, blocks, layout_count, scratch_size, threads_ready
+    cdef Py_ssize_t count, prologue, blocks, grain, layout_count, scratch_size, threads_ready
     cdef const InstructionSet *instructions
     cdef int single
     cdef list kept
@@ -249,8 +293,7 @@ cdef class Program:
         """Bring all panels up to date."""
         cdef Py_ssize_t i
         cdef Operation op
-        cdef Step step
-        memset(&step, 0, sizeof(Step))
+        cdef Step step = nothing()
         with nogil:
             for i in range(self.layout_count):
                 op = self.layouts[i]
@@ -260,8 +303,7 @@ cdef class Program:
     def unpack(self):
         """Write what training has changed back to where it was packed from."""
         cdef Py_ssize_t i
-        cdef Step step
-        memset(&step, 0, sizeof(Step))
+        cdef Step step = nothing()
         with nogil:
             for i in range(self.layout_count):
                 if self.layouts[i].kind == UNPACK:
@@ -294,6 +336,8 @@ cdef class Program:
         op.stored = rows_of(fields.pop("stored", None))
         op.pre = rows_of(fields.pop("pre", None))
         op.targets = rows_of(fields.pop("targets", None))
+        op.sample_weights = rows_of(fields.pop("sample_weights", None))
+        op.loss = fields.pop("loss", 0)
         op.columns = fields.pop("columns", 0)
         op.depth = fields.pop("depth", 0)
         op.source = <const void *> <uintptr_t> fields.pop("source", 0)
@@ -305,10 +349,23 @@ cdef class Program:
         op.stream = fields.pop("stream", 0)
         op.weights = <void *> <uintptr_t> fields.pop("weights", 0)
         op.gradient = <void *> <uintptr_t> fields.pop("gradient", 0)
+        op.geometry = geometry_of(fields.pop("geometry", None))
+        op.positions = fields.pop("positions", 0)
+        op.gamma = <void *> <uintptr_t> fields.pop("gamma", 0)
+        op.beta = <void *> <uintptr_t> fields.pop("beta", 0)
+        op.mean = <void *> <uintptr_t> fields.pop("mean", 0)
+        op.inverse = <void *> <uintptr_t> fields.pop("inverse", 0)
+        op.running_mean = <void *> <uintptr_t> fields.pop("running_mean", 0)
+        op.running_variance = <void *> <uintptr_t> fields.pop("running_variance", 0)
+        op.means = <void *> <uintptr_t> fields.pop("means", 0)
+        op.partial = <void *> <uintptr_t> fields.pop("partial", 0)
+        op.partial_row = fields.pop("partial_row", 0)
         op.biased = fields.pop("biased", False)
         op.bias_apart = fields.pop("bias_apart", False)
         op.weight_decay = fields.pop("weight_decay", 0.0)
         op.bias_decay = fields.pop("bias_decay", 0.0)
+        op.updates = fields.pop("updates", False)
+        op.flat_state = fields.pop("flat_state", False)
         if fields:
             raise TypeError(f"{kind} does not take {sorted(fields)}")
         self.count += 1
@@ -320,13 +377,14 @@ cdef class Program:
             if self.operations[i].kind == COPY_OUT:
                 self.operations[i].out.at = <char *> address
 
-    def finish(self, Py_ssize_t blocks):
+    def finish(self, Py_ssize_t blocks, Py_ssize_t grain):
         """Decide, once all operations are there, where threads must wait for each other, and which operations come early.
 
         Operations by rows need no barrier between them: each thread has its own rows. Neither do
         weight gradients, which only read what came before. A thread takes its rows through
-        successive operations in so many blocks, which stay in its cache. The leading ones by rows fill
-        buffers that exist twice, and are run for the next step at the end of this one.
+        successive operations in so many blocks, which stay in its cache, and each thread and block
+        has whole grains of rows. The leading ones by rows fill buffers that exist twice, and are run
+        for the next step at the end of this one.
         """
         cdef Py_ssize_t i
         cdef bint quiet = False, cells = False
@@ -350,6 +408,7 @@ cdef class Program:
         if self.prologue < self.count:
             self.operations[self.prologue].barrier = True
         self.blocks = blocks
+        self.grain = grain
         for i in range(self.count - 1, self.prologue - 1, -1):
             op = &self.operations[i]
             if op.sharing == BY_ROWS and op.kind != TOTAL:
@@ -364,13 +423,15 @@ cdef class Program:
     def run(
         self, const int64_t[::1] order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
         int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads,
-        double loss, double correct
+        double loss, double correct, double weight, Py_ssize_t group
     ):
         """Run steps `first` to `last` - 1 without the GIL.
 
+        The gradients of `group` steps make one update.
+
         Returns
         -------
-        loss, correct : float
+        loss, correct, weight : float
             Sums over the samples, added one step at a time to those given: they do not depend
             on how a pass is cut into calls.
         stopped : int
@@ -379,12 +440,13 @@ cdef class Program:
         cdef Run run
         cdef Py_ssize_t i
         if first >= last:
-            return loss, correct, last
+            return loss, correct, weight, last
         memset(&run, 0, sizeof(Run))
         run.operations = self.operations
         run.count = self.count
         run.prologue = self.prologue
         run.blocks = self.blocks
+        run.grain = self.grain
         run.instructions = self.instructions
         run.order = &order[0]
         run.samples = order.shape[0]
@@ -393,6 +455,7 @@ cdef class Program:
         run.last = last
         run.step = step
         run.update = update
+        run.group = group
         run.learning_rate = learning_rate
         for i in range(self.count):
             if self.operations[i].update in (ADAM, ADAMW):
@@ -402,6 +465,7 @@ cdef class Program:
         run.guard = guard
         run.loss = loss
         run.correct = correct
+        run.weight = weight
         with nogil:
             threads = pool_threads(threads)
         try:
@@ -413,7 +477,7 @@ cdef class Program:
         finally:
             if threads > 1:
                 pool_release()
-        return run.loss, run.correct, run.stopped
+        return run.loss, run.correct, run.weight, run.stopped
 
     cdef char *scratch_for(self, Py_ssize_t threads) except NULL:
         """Return room for so many threads, which begins on a page."""
@@ -458,16 +522,26 @@ def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
     run.count = program.count
     run.prologue = program.prologue
     run.blocks = 1
+    run.grain = program.grain
     run.instructions = program.instructions
     run.order = FIRST
     run.samples = run.batch = samples
     run.last = 1
+    run.group = 1
     run.barrier.parts = 1
     work(&run, 0, 1)
     return True
 
 
 cdef int64_t[16] FIRST = list(range(16))
+
+
+cdef Geometry geometry_of(given) except *:
+    cdef Geometry geometry
+    memset(&geometry, 0, sizeof(Geometry))
+    if given is not None:
+        geometry = given
+    return geometry
 
 
 cdef Rows rows_of(given) except *:

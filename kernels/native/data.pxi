@@ -30,3 +30,10 @@ def gather_labels(const int32_t[::1] labels, const int64_t[::1] rows, int32_t[::
     with nogil:
         for i in range(rows.shape[0]):
             out[i] = labels[rows[i]]
+
+
+def gather_weights(const real[::1] weights, const int64_t[::1] rows, real[::1] out):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(rows.shape[0]):
+            out[i] = weights[rows[i]]

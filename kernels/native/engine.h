@@ -14,6 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The shapes around a window that slides over images. Rows of zeros stand above, and columns to
+ * the left; how many stand below and to the right follows from the output's size. */
+typedef struct {
+    ptrdiff_t height, width, channels;
+    ptrdiff_t out_height, out_width, out_channels;
+    ptrdiff_t window_height, window_width, stride_height, stride_width, pad_top, pad_left;
+} Geometry;
+
 typedef struct {
     char *at;
     ptrdiff_t stride; /* from row to row, in elements */
@@ -28,21 +36,37 @@ typedef struct {
     int64_t update;  /* of the optimizer, from 1 */
     double learning_rate;
     double powers[2]; /* Adam's beta_1 and beta_2, to the power of `update` */
+    ptrdiff_t number; /* among the steps whose gradients are added up, from 0 */
     int turn;
+    ptrdiff_t grain; /* threads share out rows by so many */
 } Step;
 
 typedef enum {
     GATHER, GATHER_LABELS, GAUSSIAN_NOISE, DROPOUT, ACTIVATION, ACTIVATION_BACKWARD, FORWARD,
-    SOFTMAX_CROSS_ENTROPY, SIGMOID_CROSS_ENTROPY, MSE, COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
+    LOSS,
+    COUNT_CLASSES, COUNT_SIDES, COPY_OUT,
     PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL,
+    /* Those between gradients and updates, over flat vectors; see gradients.h. */
+    BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM,
     /* Those of networks of a few units. */
     NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT,
-    NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
+    NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS,
+    /* Those of samples across the lanes, lanes.h, and what joins their groups. */
+    TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION,
+    CONVOLUTION_INPUT_GRADIENT, CONVOLUTION_WEIGHT_GRADIENT, MAX_POOL, MAX_POOL_BACKWARD, AVG_POOL,
+    AVG_POOL_BACKWARD, MOMENTS, JOIN_MOMENTS, INVERT_ROOTS, NORMALIZE, NORMALIZE_SUMS, JOIN_SUMS,
+    NORMALIZE_BACKWARD, LAYER_NORM, LAYER_NORM_BACKWARD,
+    ADD_PARTIALS, EMBEDDING, EMBEDDING_BACKWARD
 } OperationKind;
 
-typedef enum { BY_ROWS, BY_PANELS, BY_CELLS } Sharing;
+typedef enum { BY_ROWS, BY_PANELS, BY_CELLS, BY_BLOCKS } Sharing;
 
-typedef enum { NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP } UpdateKind;
+/* WRITE_GRADIENT updates nothing: it writes the gradient to its place in a flat vector. */
+typedef enum {
+    NO_UPDATE, PLAIN_SGD, SGD, ADAM, ADAMW, RMSPROP,
+    ADAGRAD,
+    WRITE_GRADIENT
+} UpdateKind;
 
 typedef struct {
     OperationKind kind;
@@ -50,6 +74,7 @@ typedef struct {
     int single;         /* float, or else double */
     int barrier;        /* whether all threads must have finished what comes before */
     int together;       /* how many operations by rows, from here on, need no barrier */
+    int updates;        /* whether it is left out while gradients of several steps are added up */
     ptrdiff_t columns;  /* of the output, without padding */
     ptrdiff_t depth;    /* of the product */
 
@@ -60,15 +85,33 @@ typedef struct {
 
     int activation;
     double parameter;   /* of the activation; the scale, rate or deviation of the others */
+    int loss;           /* which one; `parameter` is its setting */
+    Rows sample_weights; /* of the loss, and of the sums over a step */
     uint64_t seed, stream;
 
     void *weights;      /* panels, and the optimizer's state laid out likewise */
     void *state[3];
     void *gradient;     /* for batches whose sum is too long for one tile */
     int biased, bias_apart;
+    int flat_state;     /* whether the state is not in panels, but where the flat vectors have it */
     UpdateKind update;
     double settings[6], weight_decay, bias_decay;
+
+    /* Of samples across the lanes: images, features, and sums by group of samples. */
+    Geometry geometry;
+    ptrdiff_t positions;
+    void *gamma, *beta, *mean, *inverse, *running_mean, *running_variance, *means;
+    void *partial;
+    ptrdiff_t partial_row; /* from group to group, in elements */
 } Operation;
+
+/* The rows of a part: whole grains, as evenly as can be. */
+static inline ptrdiff_t row_bound(const Step *step, ptrdiff_t part, ptrdiff_t parts)
+{
+    const ptrdiff_t grains = (step->count + step->grain - 1) / step->grain;
+    const ptrdiff_t row = grains * part / parts * step->grain;
+    return row < step->count ? row : step->count;
+}
 
 typedef struct {
     void (*run)(const Operation *, const Step *, void *scratch, ptrdiff_t part, ptrdiff_t parts);

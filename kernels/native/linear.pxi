@@ -43,7 +43,8 @@ def product(
     cdef Panel panel
     try:
         with nogil:
-            pack(&b[0, 0], first, depth, columns, lanes, memory)
+            pack(
+                &b[0, 0], first, depth, columns, lanes, memory, 0, count_panels(columns, lanes))
             copy_rows(&c[0, 0], columns, wide, stride, rows, columns)
             for number in range(count_panels(columns, lanes)):
                 panel = panel_at(number, columns, depth, lanes)
@@ -76,7 +77,8 @@ def linear(
     cdef real *z = memory + size
     try:
         with nogil:
-            pack(&w[0, 0], bias, depth, columns, lanes, memory)
+            pack(
+                &w[0, 0], bias, depth, columns, lanes, memory, 0, count_panels(columns, lanes))
             forward(
                 &x[0, 0], depth, memory, bias != NULL, depth, columns, IDENTITY, <real> 0,
                 <real *> NULL, 0, z, stride, 0, rows, 0, count_panels(columns, lanes))
@@ -126,7 +128,9 @@ def linear_backward(
                     wide, stride, wide_dz, z_stride, rows, cells, packed_gradient, 0, cells.count)
                 unpack(packed_gradient, depth, columns, lanes, weight, bias)
             if input != NULL:
-                pack(&w[0, 0], <const real *> NULL, depth, columns, lanes, panels)
+                pack(
+                    &w[0, 0], <const real *> NULL, depth, columns, lanes, panels, 0,
+                    count_panels(columns, lanes))
                 input_gradient(
                     wide_dz, z_stride, panels, depth, columns, IDENTITY, <real> 0,
                     <const real *> NULL, 0, transposed, wide, stride, 0, rows, 0,

@@ -1,129 +1,263 @@
-/* Losses: each sample's value, and the gradient of their mean over `batch` samples.
+/* Losses: each sample's value times its weight, and the gradient of their weighted mean.
  *
- * The rows given may be a part of the batch. `grad` is NULL where it is not wanted; it must not
- * overlap what is read. A row is summed in an order that depends on its length only.
+ * What each computes is written in `mlcore.kernels.reference`. The rows computed may be a part of
+ * the batch; the weights of the whole batch are summed by each caller for itself, in one order.
+ * `grad` is NULL where it is not wanted; it must not overlap what is read. A row is summed in an
+ * order that depends on its length only.
  */
 #ifndef MLCORE_LOSSES_H
 #define MLCORE_LOSSES_H
 
 #include "activations.h"
 
-/* The losses that are a mean over a sample's outputs. */
-enum { SIGMOID_TERMS, SQUARED_TERMS };
+enum {
+    SOFTMAX_LOSS,
+    /* Those below are a mean over a sample's outputs, or where labels are given, for hinges, look
+     * for the largest of the other outputs. */
+    SIGMOID_LOSS, SQUARED_LOSS, ABSOLUTE_LOSS, HUBER_LOSS, HINGE_LOSS, SQUARED_HINGE_LOSS
+};
 
 #define BODY "losses.h"
 #include "precisions.h"
 
 #elif defined(real)
 
-/* One sample; `label` counts where `targets` is NULL. */
+/* What a weight is divided by: no sample counts where all weights are zero. */
+INLINE real NAME(whole_of)(const real *weights, ptrdiff_t batch)
+{
+    double sums[4] = {0};
+    if (!weights)
+        return (real)batch;
+    for (ptrdiff_t i = 0; i < batch; i++)
+        sums[i & 3] += (double)weights[i];
+    const double whole = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    return whole == 0 ? INFINITY : (real)whole;
+}
+
+/* One sample, unweighted, whose gradient is multiplied by `share`; `label` counts where `targets`
+ * is NULL. */
 INLINE real NAME(softmax_cross_entropy_row)(
-    const real *logits, int32_t label, const real *targets, real *grad, ptrdiff_t columns,
-    real share)
+    const real *logits, int32_t label, const real *targets, real smoothing, real *grad,
+    ptrdiff_t columns, real share)
 {
     const vec top = NAME(row_top)(logits, columns);
     const vec powers = NAME(row_powers)(logits, top, grad, columns);
     const vec total = top + NAME(log)(powers);
+    const real kept = 1 - smoothing, spread = smoothing / (real)columns;
     vec loss = {0}, mass = NAME(fill)(1);
-    if (targets) {
-        mass = (vec){0};
+    if (targets || spread > 0) {
+        vec given = {0};
         for (ptrdiff_t j = 0; j < columns; j += LANES) {
-            const vec target = NAME(load)(targets + j, columns - j);
-            const vec terms = target * (total - NAME(load)(logits + j, columns - j));
-            loss += NAME(zero_where)(target == 0, terms);
-            mass += target;
+            const vec target = targets ? NAME(load)(targets + j, columns - j) : (vec){0};
+            const vec wanted = target * kept + spread;
+            const vec terms = wanted * (total - NAME(load)(logits + j, columns - j));
+            loss += NAME(padded)(NAME(zero_where)(wanted == 0, terms), columns - j, 0);
+            given += target;
         }
         loss = NAME(sum_of_lanes)(loss);
-        mass = NAME(sum_of_lanes)(mass);
-    } else {
-        loss = total - logits[label];
+        if (targets)
+            mass = NAME(sum_of_lanes)(given) * kept + smoothing;
     }
+    if (!targets)
+        loss += kept * (total - logits[label]);
     if (grad) {
         const vec scale = mass * share / powers;
         for (ptrdiff_t j = 0; j < columns; j += LANES) {
             vec slope = NAME(load)(grad + j, columns - j) * scale;
-            if (targets)
-                slope -= NAME(load)(targets + j, columns - j) * share;
+            if (targets || spread > 0) {
+                const vec target = targets ? NAME(load)(targets + j, columns - j) : (vec){0};
+                slope -= (target * kept + spread) * share;
+            }
             NAME(store)(grad + j, columns - j, slope);
         }
         if (!targets)
-            grad[label] -= share;
+            grad[label] -= kept * share;
     }
     return loss[0];
 }
 
-/* Takes class numbers in `labels`, or where that is NULL a distribution a row in `targets`. */
-static inline void NAME(softmax_cross_entropy)(
-    const real *logits, ptrdiff_t logits_row, const int32_t *labels, const real *targets,
-    ptrdiff_t targets_row, real *losses, real *grad, ptrdiff_t grad_row, ptrdiff_t rows,
-    ptrdiff_t columns, double batch)
+/* max(0, slack) or its square. The derivative goes to `steepness`; at the kink it is one. */
+INLINE vec NAME(hinged)(const int loss, vec slack, vec *steepness)
 {
-    for (ptrdiff_t i = 0; i < rows; i++)
-        losses[i] = NAME(softmax_cross_entropy_row)(
-            logits + i * logits_row, labels ? labels[i] : 0,
-            labels ? NULL : targets + i * targets_row, grad ? grad + i * grad_row : NULL, columns,
-            (real)(1 / batch));
+    const vec inside = NAME(zero_where)(slack < 0, slack);
+    if (loss == SQUARED_HINGE_LOSS) {
+        *steepness = 2 * inside;
+        return inside * inside;
+    }
+    *steepness = NAME(select)(slack >= 0, NAME(fill)(1), inside);
+    return inside;
 }
 
-/* The terms of one vector; the gradient of their sum, times `share`, goes to `slope`. */
-INLINE vec NAME(loss_terms)(const int loss, vec output, vec target, real share, vec *slope)
+/* One sample by its label, as above. The rival is the first of the largest, or the first NaN. */
+INLINE real NAME(hinge_row)(
+    const int loss, const real *outputs, int32_t label, real margin, real *grad,
+    ptrdiff_t columns, real share)
 {
-    if (loss == SIGMOID_TERMS) {
+    real largest = -INFINITY;
+    ptrdiff_t rival = label;
+    for (ptrdiff_t j = 0; j < columns && largest == largest; j++) {
+        if (j != label && !(outputs[j] <= largest)) {
+            largest = outputs[j];
+            rival = j;
+        }
+    }
+    vec steepness;
+    const vec slack = NAME(fill)(margin + (largest - outputs[label]));
+    const vec terms = NAME(hinged)(loss, slack, &steepness);
+    if (grad) {
+        for (ptrdiff_t j = 0; j < columns; j += LANES)
+            NAME(store)(grad + j, columns - j, NAME(fill)(0 * share));
+        grad[rival] += share * steepness[0];
+        grad[label] -= share * steepness[0];
+    }
+    return terms[0];
+}
+
+/* Samples that are taken by their rows; `targets` is NULL where there are labels. */
+INLINE void NAME(row_losses)(
+    const int loss, real setting, const real *outputs, ptrdiff_t outputs_row,
+    const int32_t *labels, const real *targets, ptrdiff_t targets_row, const real *weights,
+    real whole, real *losses, real *grad, ptrdiff_t grad_row, ptrdiff_t rows, ptrdiff_t columns)
+{
+    const real each = 1 / whole;
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const real *output = outputs + i * outputs_row;
+        const real *target = targets ? targets + i * targets_row : NULL;
+        const int32_t label = labels ? labels[i] : 0;
+        real *slope = grad ? grad + i * grad_row : NULL;
+        const real weight = weights ? weights[i] : 1, share = weights ? weight / whole : each;
+        losses[i] = weight * (loss == SOFTMAX_LOSS
+            ? NAME(softmax_cross_entropy_row)(
+                output, label, target, setting, slope, columns, share)
+            : NAME(hinge_row)(loss, output, label, setting, slope, columns, share));
+    }
+}
+
+/* The terms of one vector; their derivatives go to `slope`. */
+INLINE vec NAME(loss_terms)(const int loss, real setting, vec output, vec target, vec *slope)
+{
+    const vec error = output - target;
+    switch (loss) {
+    case SIGMOID_LOSS: {
+        const vec wanted = target * (1 - setting) + setting / 2;
         const vec small = NAME(exp)(-NAME(magnitude)(output));
         const vec chance = NAME(select)(output >= 0, NAME(fill)(1), small) / (1 + small);
-        *slope = (chance - target) * share;
-        return NAME(zero_where)(output < 0, output) - output * target + NAME(log1p)(small);
+        *slope = chance - wanted;
+        return NAME(zero_where)(output < 0, output) - output * wanted + NAME(log1p)(small);
     }
-    const vec error = output - target;
-    *slope = 2 * share * error;
-    return error * error;
+    case ABSOLUTE_LOSS: {
+        const vec sign = NAME(with_sign_of)(NAME(fill)(1), error);
+        *slope = NAME(select)((error < 0) | (error > 0), sign, error);
+        return NAME(magnitude)(error);
+    }
+    case HUBER_LOSS: {
+        const vec above = NAME(larger)(NAME(fill)(-setting), error);
+        const vec near = NAME(smaller)(NAME(fill)(setting), above);
+        *slope = near;
+        return near * (error - near / 2);
+    }
+    case HINGE_LOSS:
+    case SQUARED_HINGE_LOSS: {
+        vec steepness;
+        const vec terms = NAME(hinged)(loss, setting - target * output, &steepness);
+        *slope = -target * steepness;
+        return terms;
+    }
+    default:
+        *slope = 2 * error;
+        return error * error;
+    }
 }
 
-INLINE void NAME(mean_loss)(
-    const int loss, const real *outputs, ptrdiff_t outputs_row, const real *targets,
-    ptrdiff_t targets_row, real *losses, real *grad, ptrdiff_t grad_row, ptrdiff_t rows,
-    ptrdiff_t columns, double batch)
+INLINE void NAME(mean_losses)(
+    const int loss, real setting, const real *outputs, ptrdiff_t outputs_row, const real *targets,
+    ptrdiff_t targets_row, const real *weights, real whole, real *losses, real *grad,
+    ptrdiff_t grad_row, ptrdiff_t rows, ptrdiff_t columns)
 {
-    const real share = (real)(1 / (batch * (double)columns));
     /* One output a sample and no gaps: then the samples stand in the lanes. */
     const int packed =
         columns == 1 && outputs_row == 1 && targets_row == 1 && (!grad || grad_row == 1);
     const ptrdiff_t length = packed ? rows : columns;
+    whole *= (real)columns;
+    const vec each = NAME(fill)(1 / whole);
     for (ptrdiff_t i = 0; i < (packed ? 1 : rows); i++) {
-        vec total = {0}, slope;
+        vec total = {0}, share = each, slope;
+        if (weights && !packed)
+            share = NAME(fill)(weights[i] / whole);
         for (ptrdiff_t j = 0; j < length; j += LANES) {
             const ptrdiff_t left = length - j;
             const vec output = NAME(load)(outputs + i * outputs_row + j, left);
             const vec target = NAME(load)(targets + i * targets_row + j, left);
-            const vec terms = NAME(loss_terms)(loss, output, target, share, &slope);
+            vec terms = NAME(loss_terms)(loss, setting, output, target, &slope);
+            if (weights && packed) {
+                const vec weight = NAME(load)(weights + j, left);
+                share = weight / whole;
+                terms *= weight;
+            }
             if (grad)
-                NAME(store)(grad + i * grad_row + j, left, slope);
+                NAME(store)(grad + i * grad_row + j, left, slope * share);
             if (packed)
                 NAME(store)(losses + j, left, terms);
             else
                 total += NAME(padded)(terms, left, 0);
         }
-        if (!packed)
-            losses[i] = NAME(sum_of_lanes)(total)[0] / (real)columns;
+        if (!packed) {
+            const real mean = NAME(sum_of_lanes)(total)[0] / (real)columns;
+            losses[i] = weights ? weights[i] * mean : mean;
+        }
     }
 }
 
-static inline void NAME(sigmoid_cross_entropy)(
-    const real *logits, ptrdiff_t logits_row, const real *targets, ptrdiff_t targets_row,
-    real *losses, real *grad, ptrdiff_t grad_row, ptrdiff_t rows, ptrdiff_t columns, double batch)
+/* The rows `first` to `last` - 1 of a batch of so many; every pointer is to its first row. There
+ * are labels, or where that is NULL targets. `setting` is the smoothing, delta or margin. */
+static inline void NAME(losses)(
+    int loss, double setting, const real *outputs, ptrdiff_t outputs_row, const int32_t *labels,
+    const real *targets, ptrdiff_t targets_row, const real *weights, real *losses, real *grad,
+    ptrdiff_t grad_row, ptrdiff_t first, ptrdiff_t last, ptrdiff_t columns, ptrdiff_t batch)
 {
-    NAME(mean_loss)(
-        SIGMOID_TERMS, logits, logits_row, targets, targets_row, losses, grad, grad_row,
-        rows, columns, batch);
-}
-
-static inline void NAME(mse)(
-    const real *outputs, ptrdiff_t outputs_row, const real *targets, ptrdiff_t targets_row,
-    real *losses, real *grad, ptrdiff_t grad_row, ptrdiff_t rows, ptrdiff_t columns, double batch)
-{
-    NAME(mean_loss)(
-        SQUARED_TERMS, outputs, outputs_row, targets, targets_row, losses, grad, grad_row, rows,
-        columns, batch);
+    const real whole = NAME(whole_of)(weights, batch), number = (real)setting;
+    const ptrdiff_t rows = last - first;
+    outputs += first * outputs_row;
+    labels = labels ? labels + first : NULL;
+    targets = targets ? targets + first * targets_row : NULL;
+    weights = weights ? weights + first : NULL;
+    losses += first;
+    grad = grad ? grad + first * grad_row : NULL;
+#define BY_ROWS_OF(code, number, targets)                                                          \
+    NAME(row_losses)(                                                                              \
+        code, number, outputs, outputs_row, labels, targets, targets_row, weights, whole, losses,  \
+        grad, grad_row, rows, columns)
+#define MEANS_OF(code)                                                                             \
+    NAME(mean_losses)(                                                                             \
+        code, number, outputs, outputs_row, targets, targets_row, weights, whole, losses, grad,    \
+        grad_row, rows, columns)
+    switch (loss) {
+    case SOFTMAX_LOSS:
+        /* The usual case, from which the compiler leaves out all that smoothing needs. */
+        if (labels && number == 0)
+            BY_ROWS_OF(SOFTMAX_LOSS, 0, NULL);
+        else
+            BY_ROWS_OF(SOFTMAX_LOSS, number, targets);
+        break;
+    case SIGMOID_LOSS: MEANS_OF(SIGMOID_LOSS); break;
+    case SQUARED_LOSS: MEANS_OF(SQUARED_LOSS); break;
+    case ABSOLUTE_LOSS: MEANS_OF(ABSOLUTE_LOSS); break;
+    case HUBER_LOSS: MEANS_OF(HUBER_LOSS); break;
+    case HINGE_LOSS:
+        if (labels)
+            BY_ROWS_OF(HINGE_LOSS, number, NULL);
+        else
+            MEANS_OF(HINGE_LOSS);
+        break;
+    case SQUARED_HINGE_LOSS:
+        if (labels)
+            BY_ROWS_OF(SQUARED_HINGE_LOSS, number, NULL);
+        else
+            MEANS_OF(SQUARED_HINGE_LOSS);
+        break;
+    }
+#undef BY_ROWS_OF
+#undef MEANS_OF
 }
 
 #endif

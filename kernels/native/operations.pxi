@@ -58,11 +58,24 @@ cdef void count_sides(
         right[row] = <double> same / columns
 
 
+cdef void update_part(
+    const Operation *op, const Step *step, Py_ssize_t first, Py_ssize_t last, const real *like
+) noexcept nogil:
+    """Update a part of a run of parameters, if the operation has an update."""
+    cdef Update rule
+    if op.update == NO_UPDATE or first == last:
+        return
+    rule = update_of(op, step, like)
+    update_patch(
+        &rule, False, <real *> op.weights + first, <real *> op.gradient + first,
+        <real **> op.state, first, whole(last - first))
+
+
 cdef void run_typed(
     const real *like, const Operation *op, const Step *step, real *scratch, Py_ssize_t part,
     Py_ssize_t parts
 ) noexcept nogil:
-    cdef Py_ssize_t first = step.count * part // parts, last = step.count * (part + 1) // parts
+    cdef Py_ssize_t first = row_bound(step, part, parts), last = row_bound(step, part + 1, parts)
     cdef Py_ssize_t lanes = lanes_of(like), first_unit = 0, last_unit, row, columns = op.columns
     cdef real *x = rows_at(op.x, step, like)
     cdef real *out = rows_at(op.out, step, like)
@@ -132,45 +145,46 @@ cdef void run_typed(
             last_unit)
     elif op.kind == WEIGHT_GRADIENT:
         cells = cells_of(op.depth, columns, op.biased, op.bias_apart, lanes)
-        first_unit = cells.count * part // parts
-        last_unit = cells.count * (part + 1) // parts
-        if op.update == NO_UPDATE:
-            weight_gradient(
-                x, op.x.stride, grad, op.grad.stride, step.count, cells, <real *> op.gradient,
-                first_unit, last_unit)
-        else:
-            rule = update_of(op, step, like)
-            weight_update(
-                x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule,
-                <real *> op.weights, state, <real *> op.gradient, scratch,
-                first_unit, last_unit)
-    elif op.kind == UPDATE:
         rule = update_of(op, step, like)
-        update_span(
-            &rule, False, <real *> op.weights, <real *> op.gradient, state, 0, columns)
+        weight_update(
+            x, op.x.stride, grad, op.grad.stride, step.count, cells, &rule, <real *> op.weights,
+            state, op.flat_state, <real *> op.gradient, scratch, cells.count * part // parts,
+            cells.count * (part + 1) // parts)
+    elif op.kind == UPDATE or BLOCK_SUMS <= op.kind <= MAX_NORM:
+        run_flat(like, op, step, part, parts)
+    elif op.kind == ADD_PARTIALS:
+        first = columns * part // parts
+        last = columns * (part + 1) // parts
+        add_partials(
+            <real *> op.partial, op.partial_row, groups_of(step.count, like),
+            <real *> op.gradient, first, last)
+        update_part(op, step, first, last, like)
+        return
+    elif op.kind == EMBEDDING:
+        look_up(
+            x, op.x.stride, <real *> op.weights, op.positions, columns // op.positions, out,
+            op.out.stride, first, last)
+    elif op.kind == EMBEDDING_BACKWARD:
+        first = op.depth * part // parts
+        last = op.depth * (part + 1) // parts
+        add_looked_up(
+            grad, op.grad.stride, x, op.x.stride, step.count, op.positions,
+            columns // op.positions, <real *> op.gradient, first, last)
+        columns //= op.positions
+        update_part(op, step, first * columns, last * columns, like)
+        return
     elif op.kind == PACK:
-        pack(x, stored, op.depth, columns, lanes, <real *> op.weights)
+        last_unit = count_panels(columns, lanes)
+        pack(
+            x, stored, op.depth, columns, lanes, <real *> op.weights, last_unit * part // parts,
+            last_unit * (part + 1) // parts)
     elif op.kind == UNPACK:
         unpack(<real *> op.weights, op.depth, columns, lanes, x, stored)
-    elif op.kind == SOFTMAX_CROSS_ENTROPY:
-        cross_entropy(
-            x + first * op.x.stride, op.x.stride,
-            labels + first if op.targets.stride == 0 else NULL,
-            NULL if op.targets.stride == 0 else targets + first * op.targets.stride,
-            op.targets.stride, out + first,
-            NULL if grad == NULL else grad + first * op.grad.stride, op.grad.stride, last - first,
-            columns, step.count)
-    elif op.kind == SIGMOID_CROSS_ENTROPY:
-        binary_cross_entropy(
-            x + first * op.x.stride, op.x.stride, targets + first * op.targets.stride,
-            op.targets.stride, out + first,
-            NULL if grad == NULL else grad + first * op.grad.stride, op.grad.stride, last - first,
-            columns, step.count)
-    elif op.kind == MSE:
-        squared_error(
-            x + first * op.x.stride, op.x.stride, targets + first * op.targets.stride,
-            op.targets.stride, out + first,
-            NULL if grad == NULL else grad + first * op.grad.stride, op.grad.stride, last - first,
+    elif op.kind == LOSS:
+        judge(
+            op.loss, op.parameter, x, op.x.stride, labels if op.targets.stride == 0 else NULL,
+            NULL if op.targets.stride == 0 else targets, op.targets.stride,
+            rows_at(op.sample_weights, step, like), out, grad, op.grad.stride, first, last,
             columns, step.count)
     elif op.kind == COUNT_CLASSES:
         count_classes(x, op.x.stride, columns, labels, <double *> out, first, last)
@@ -189,7 +203,12 @@ cdef void run_typed(
 cdef void run_operation(
     const Operation *op, const Step *step, void *scratch, Py_ssize_t part, Py_ssize_t parts
 ) noexcept nogil:
-    if op.kind >= NARROW_GATHER:
+    if TO_LANES <= op.kind < ADD_PARTIALS:
+        if op.single:
+            run_lanes_float(op, step, <float *> scratch, part, parts)
+        else:
+            run_lanes_double(op, step, <double *> scratch, part, parts)
+    elif NARROW_GATHER <= op.kind < TO_LANES:
         if op.single:
             run_narrow(<const float *> NULL, op, step)
         else:

@@ -90,14 +90,14 @@ cdef Py_ssize_t packed_size(
 
 cdef void pack(
     const real *w, const real *b, Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t lanes,
-    real *panels
+    real *panels, Py_ssize_t first_panel, Py_ssize_t last_panel
 ) noexcept nogil:
-    """Lay out w (depth, columns) and b in panels; no bias is a bias of zero."""
+    """Lay out w (depth, columns) and b in some of their panels; no bias is a bias of zero."""
     cdef Py_ssize_t number, k
     cdef Panel panel
     cdef real *row
     cdef const real *source
-    for number in range(count_panels(columns, lanes)):
+    for number in range(first_panel, last_panel):
         panel = panel_at(number, columns, depth, lanes)
         for k in range(depth + 1):
             row = panels + panel.offset + k * panel.width
@@ -128,7 +128,9 @@ def pack_panels(const real[:, ::1] w, const real[::1] b, Py_ssize_t lanes, real[
     cdef const real *bias = NULL if b is None else &b[0]
     cdef Py_ssize_t used = (w.shape[0] + 1) * ((w.shape[1] + lanes - 1) // lanes * lanes)
     with nogil:
-        pack(&w[0, 0], bias, w.shape[0], w.shape[1], lanes, &panels[0])
+        pack(
+            &w[0, 0], bias, w.shape[0], w.shape[1], lanes, &panels[0], 0,
+            count_panels(w.shape[1], lanes))
         memset(&panels[0] + used, 0, (panels.shape[0] - used) * sizeof(real))
 
 
@@ -319,18 +321,57 @@ cdef void weight_gradient(
                         gradient + cell.offset)
 
 
+cdef inline void write_cell(
+    Cell cell, Py_ssize_t depth, Py_ssize_t columns, const real *found, real *w, real *b
+) noexcept nogil:
+    """Write the gradient of a cell to those of w (depth, columns) and b, without the padding."""
+    cdef Py_ssize_t row
+    cdef real *target
+    for row in range(cell.taken):
+        target = w + (cell.row + row) * columns if cell.row + row < depth else b
+        memcpy(
+            target + cell.panel.first, found + row * cell.panel.width,
+            cell.panel.columns * sizeof(real))
+
+
+cdef inline void prefetch_state(Cell cell, Py_ssize_t columns, real **state) noexcept nogil:
+    """Ask for the state of a cell, whose rows lie apart, before the gradient is computed."""
+    cdef Py_ssize_t row
+    cdef int vector
+    for vector in range(3):
+        if state[vector] != NULL:
+            for row in range(cell.row, cell.row + cell.taken):
+                prefetch(
+                    state[vector] + row * columns + cell.panel.first,
+                    cell.panel.columns * sizeof(real))
+
+
+cdef inline Patch patch_of(Cell cell, Py_ssize_t columns, bint flat_state) noexcept nogil:
+    """The weights of a cell, and the state beside them: in flat vectors it has rows of `columns`."""
+    cdef Patch patch
+    if not flat_state:
+        return whole(cell.size)
+    patch.rows = cell.taken
+    patch.columns = cell.panel.columns
+    patch.room = patch.row = cell.panel.width
+    patch.state_row = columns
+    return patch
+
+
 cdef void weight_update(
     const real *x, Py_ssize_t x_row, const real *dz, Py_ssize_t dz_row, Py_ssize_t samples,
-    Cells cells, const Update *rule, real *weights, real **state, real *gradient, real *scratch,
-    Py_ssize_t first_cell, Py_ssize_t last_cell
+    Cells cells, const Update *rule, real *weights, real **state, bint flat_state, real *gradient,
+    real *scratch, Py_ssize_t first_cell, Py_ssize_t last_cell
 ) noexcept nogil:
     """Update the weights from their gradient, cell by cell, while it is in the cache.
 
+    WRITE_GRADIENT leaves them, and writes the gradient to the flat vectors that `state` names.
     Only a sum over more than SAMPLES_A_SUM samples goes through `gradient`, which is as large as
-    the weights; `scratch` holds a cell.
+    the weights; `scratch` holds a cell. The state lies as the weights do, or, `flat_state`, in the
+    flat vectors.
     """
     cdef bint long_sum = samples > SAMPLES_A_SUM
-    cdef Py_ssize_t number
+    cdef Py_ssize_t number, offset
     cdef double decay
     cdef real *found
     cdef Cell cell
@@ -347,7 +388,15 @@ cdef void weight_update(
                 weights + cell.offset)
             continue
         found = gradient + cell.offset if long_sum else scratch
+        if flat_state:
+            prefetch_state(cell, cells.columns, state)
         if not long_sum:
             cell_gradient(cell, x, x_row, dz, dz_row, samples, False, 0, 0, scratch)
-        update_span(
-            rule, cell.is_bias, weights + cell.offset, found, state, cell.offset, cell.size)
+        if rule.kind == WRITE_GRADIENT:
+            write_cell(cell, cells.depth, cells.columns, found, state[0], state[1])
+        else:
+            # In flat vectors the bias is the row behind those of the weights.
+            offset = cell.row * cells.columns + cell.panel.first if flat_state else cell.offset
+            update_patch(
+                rule, cell.is_bias, weights + cell.offset, found, state, offset,
+                patch_of(cell, cells.columns, flat_state))

@@ -7,6 +7,8 @@ cdef union Options:
     AdamOptions_double adam_double
     RmspropOptions_float rmsprop_single
     RmspropOptions_double rmsprop_double
+    AdagradOptions_float adagrad_single
+    AdagradOptions_double adagrad_double
 
 
 cdef struct Update:
@@ -49,6 +51,11 @@ cdef Options options_of(
         else:
             options.rmsprop_double = rmsprop_options_double(
                 rate, given[0], given[1], given[2], decay)
+    elif op.update == ADAGRAD:
+        if real is float:
+            options.adagrad_single = adagrad_options_float(rate, given[0], decay)
+        else:
+            options.adagrad_double = adagrad_options_double(rate, given[0], decay)
     return options
 
 
@@ -70,29 +77,34 @@ cdef inline real *moved(real *vector, Py_ssize_t offset) noexcept nogil:
     return NULL if vector == NULL else vector + offset
 
 
-cdef inline void update_span(
+cdef inline void update_patch(
     const Update *rule, bint is_bias, real *weights, const real *gradient, real **state,
-    Py_ssize_t offset, Py_ssize_t size
+    Py_ssize_t offset, Patch patch
 ) noexcept nogil:
-    """Update `size` weights from their gradient; the state beside them begins at `offset`."""
+    """Update weights from their gradient; the state beside them begins at `offset`."""
     cdef const Options *options = &rule.bias if is_bias else &rule.weight
     cdef real *first = moved(state[0], offset)
     cdef real *second = moved(state[1], offset)
     cdef real *third = moved(state[2], offset)
     if rule.kind == SGD or rule.kind == PLAIN_SGD:
         if real is float:
-            sgd_float(&options.sgd_single, weights, gradient, first, size)
+            sgd_float(&options.sgd_single, weights, gradient, first, patch)
         else:
-            sgd_double(&options.sgd_double, weights, gradient, first, size)
+            sgd_double(&options.sgd_double, weights, gradient, first, patch)
     elif rule.kind == RMSPROP:
         if real is float:
             rmsprop_float(
-                &options.rmsprop_single, weights, gradient, first, second, third, size)
+                &options.rmsprop_single, weights, gradient, first, second, third, patch)
         else:
             rmsprop_double(
-                &options.rmsprop_double, weights, gradient, first, second, third, size)
+                &options.rmsprop_double, weights, gradient, first, second, third, patch)
+    elif rule.kind == ADAGRAD:
+        if real is float:
+            adagrad_float(&options.adagrad_single, weights, gradient, first, patch)
+        else:
+            adagrad_double(&options.adagrad_double, weights, gradient, first, patch)
     else:
         if real is float:
-            adam_float(&options.adam_single, weights, gradient, first, second, size)
+            adam_float(&options.adam_single, weights, gradient, first, second, patch)
         else:
-            adam_double(&options.adam_double, weights, gradient, first, second, size)
+            adam_double(&options.adam_double, weights, gradient, first, second, patch)

@@ -138,11 +138,7 @@ static void NAME(tile)(
 #undef TILE_CASE
 #undef TILE_OF
 
-/* A square of LANES x LANES, transposed in registers: to[j * to_row + i] = from[i * from_row + j].
- *
- * Stage s exchanges, in every pair of rows i and i + s, the lanes whose number has bit s with
- * those that have not; after the stages 1, 2, 4, ... row and lane have changed places.
- */
+/* A square of LANES x LANES: to[j * to_row + i] = from[i * from_row + j]. */
 INLINE void NAME(transpose_square)(
     const real *from, ptrdiff_t from_row, real *to, ptrdiff_t to_row)
 {
@@ -150,16 +146,7 @@ INLINE void NAME(transpose_square)(
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         row[i] = *(const vec_u *)(from + i * from_row);
-#pragma GCC unroll 4
-    for (int stage = 1; stage < LANES; stage *= 2) {
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            if (!(i & stage)) {
-                vec upper = row[i], lower = row[i + stage];
-                row[i] = NAME(merged)(upper, lower, stage, 0);
-                row[i + stage] = NAME(merged)(upper, lower, stage, 1);
-            }
-    }
+    NAME(transpose)(row);
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         *(vec_u *)(to + i * to_row) = row[i];

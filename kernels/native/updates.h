@@ -1,4 +1,4 @@
-/* Optimizers: one pass over a span of parameters and the state beside it.
+/* Optimizers: one pass over a patch of parameters and the state beside it.
  *
  * What a whole call has in common is worked out once, by the function that makes the options. The
  * `_step` functions take one vector, so that other loops can apply an update to a gradient that
@@ -8,6 +8,21 @@
 #define MLCORE_UPDATES_H
 
 #include "functions.h"
+
+/* So many rows of so many numbers. Parameters and gradients have rows `row` numbers apart, and room
+ * for `room` of them in each, as in a panel; the state has rows `state_row` apart, as in the flat
+ * vectors, where it always stands. */
+typedef struct {
+    ptrdiff_t rows, columns, room, row, state_row;
+} Patch;
+
+/* Vector after vector of a patch: `at` in its rows, which have `room` for so many more numbers,
+ * and `beside` in those of the state, which have so many `left`. Whole vectors are quicker. */
+#define EACH_VECTOR(patch)                                                                         \
+    for (ptrdiff_t r = 0; r < (patch).rows; r++)                                                   \
+        for (ptrdiff_t at = r * (patch).row, beside = r * (patch).state_row,                       \
+                       left = (patch).columns, room = (patch).room;                                \
+             left > 0; at += LANES, beside += LANES, left -= LANES, room -= LANES)
 
 #define BODY "updates.h"
 #include "precisions.h"
@@ -59,19 +74,19 @@ INLINE vec NAME(momentum_step)(NAME(SgdOptions) o, vec parameter, vec gradient, 
 /* `velocity` is NULL where there is no momentum. */
 static inline void NAME(sgd)(
     const NAME(SgdOptions) *options, real *parameters, const real *gradients, real *velocity,
-    ptrdiff_t size)
+    Patch patch)
 {
     const NAME(SgdOptions) o = *options;
-    for (ptrdiff_t i = 0; i < size; i += LANES) {
-        const ptrdiff_t left = size - i;
-        const vec parameter = NAME(load)(parameters + i, left);
-        const vec gradient = NAME(load)(gradients + i, left);
+    EACH_VECTOR(patch) {
+        const vec parameter = NAME(load)(parameters + at, room);
+        const vec gradient = NAME(load)(gradients + at, room);
         if (velocity) {
-            vec moving = NAME(load)(velocity + i, left);
-            NAME(store)(parameters + i, left, NAME(momentum_step)(o, parameter, gradient, &moving));
-            NAME(store)(velocity + i, left, moving);
+            vec moving = NAME(load)(velocity + beside, left);
+            NAME(store)(
+                parameters + at, room, NAME(momentum_step)(o, parameter, gradient, &moving));
+            NAME(store)(velocity + beside, left, moving);
         } else {
-            NAME(store)(parameters + i, left, NAME(sgd_step)(o, parameter, gradient));
+            NAME(store)(parameters + at, room, NAME(sgd_step)(o, parameter, gradient));
         }
     }
 }
@@ -123,18 +138,17 @@ INLINE vec NAME(adam_step)(
 /* Adam or AdamW, as the options were made. */
 static inline void NAME(adam)(
     const NAME(AdamOptions) *options, real *parameters, const real *gradients,
-    real *first_moment, real *second_moment, ptrdiff_t size)
+    real *first_moment, real *second_moment, Patch patch)
 {
     const NAME(AdamOptions) o = *options;
-    for (ptrdiff_t i = 0; i < size; i += LANES) {
-        const ptrdiff_t left = size - i;
-        vec first = NAME(load)(first_moment + i, left);
-        vec second = NAME(load)(second_moment + i, left);
+    EACH_VECTOR(patch) {
+        vec first = NAME(load)(first_moment + beside, left);
+        vec second = NAME(load)(second_moment + beside, left);
         const vec parameter = NAME(adam_step)(
-            o, NAME(load)(parameters + i, left), NAME(load)(gradients + i, left), &first, &second);
-        NAME(store)(parameters + i, left, parameter);
-        NAME(store)(first_moment + i, left, first);
-        NAME(store)(second_moment + i, left, second);
+            o, NAME(load)(parameters + at, room), NAME(load)(gradients + at, room), &first, &second);
+        NAME(store)(parameters + at, room, parameter);
+        NAME(store)(first_moment + beside, left, first);
+        NAME(store)(second_moment + beside, left, second);
     }
 }
 
@@ -171,25 +185,50 @@ INLINE vec NAME(rmsprop_step)(
 
 static inline void NAME(rmsprop)(
     const NAME(RmspropOptions) *options, real *parameters, const real *gradients,
-    real *square_average, real *gradient_average, real *velocity, ptrdiff_t size)
+    real *square_average, real *gradient_average, real *velocity, Patch patch)
 {
     const NAME(RmspropOptions) o = *options;
-    for (ptrdiff_t i = 0; i < size; i += LANES) {
-        const ptrdiff_t left = size - i;
-        vec square = NAME(load)(square_average + i, left), mean = {0}, moving = {0};
+    EACH_VECTOR(patch) {
+        vec square = NAME(load)(square_average + beside, left), mean = {0}, moving = {0};
         if (gradient_average)
-            mean = NAME(load)(gradient_average + i, left);
+            mean = NAME(load)(gradient_average + beside, left);
         if (velocity)
-            moving = NAME(load)(velocity + i, left);
+            moving = NAME(load)(velocity + beside, left);
         const vec parameter = NAME(rmsprop_step)(
-            o, NAME(load)(parameters + i, left), NAME(load)(gradients + i, left), &square,
+            o, NAME(load)(parameters + at, room), NAME(load)(gradients + at, room), &square,
             gradient_average ? &mean : NULL, velocity ? &moving : NULL);
-        NAME(store)(parameters + i, left, parameter);
-        NAME(store)(square_average + i, left, square);
+        NAME(store)(parameters + at, room, parameter);
+        NAME(store)(square_average + beside, left, square);
         if (gradient_average)
-            NAME(store)(gradient_average + i, left, mean);
+            NAME(store)(gradient_average + beside, left, mean);
         if (velocity)
-            NAME(store)(velocity + i, left, moving);
+            NAME(store)(velocity + beside, left, moving);
+    }
+}
+
+typedef struct {
+    real rate, epsilon, decay;
+} NAME(AdagradOptions);
+
+static inline NAME(AdagradOptions) NAME(adagrad_options)(
+    double learning_rate, double epsilon, double weight_decay)
+{
+    return (NAME(AdagradOptions)){
+        .rate = (real)learning_rate, .epsilon = (real)epsilon, .decay = (real)weight_decay};
+}
+
+static inline void NAME(adagrad)(
+    const NAME(AdagradOptions) *options, real *parameters, const real *gradients,
+    real *square_sum, Patch patch)
+{
+    const NAME(AdagradOptions) o = *options;
+    EACH_VECTOR(patch) {
+        const vec parameter = NAME(load)(parameters + at, room);
+        const vec change = NAME(decayed)(NAME(load)(gradients + at, room), o.decay, parameter);
+        const vec squares = NAME(load)(square_sum + beside, left) + change * change;
+        NAME(store)(square_sum + beside, left, squares);
+        NAME(store)(
+            parameters + at, room, parameter - o.rate * change / (NAME(sqrt)(squares) + o.epsilon));
     }
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcore.kernels import ACTIVATIONS, TABLE, Row
-from mlcore.kernels.table import Arguments, Case, Dims
+from mlcore.kernels.table import KINDS, Arguments, Case, Dims
 
 # One of each kind: arithmetic alone, with an exponential, over a whole row.
 USUAL_ACTIVATIONS = ("relu", "tanh", "softmax")
@@ -53,7 +53,7 @@ class Subject:
     def flops(self, arguments: Arguments) -> float:
         """Return the floating-point operations of a call, as the table counts them."""
         given = {name for name in self.row.arrays if arguments[name] is not None}
-        return self.row.flops(self.dims, given)
+        return self.row.flops(self.row.complete(self.dims, self.case), given)
 
     def bytes_moved(self, arguments: Arguments) -> int:
         """Return the bytes of one pass over the arrays: what is updated counts twice.
@@ -100,8 +100,7 @@ def _has_reals(row: Row) -> bool:
 
 
 def _written_dtype(row: Row) -> str:
-    kinds = {"labels": "int32", "index": "int64", "bits": "uint32"}
-    return kinds[row.arrays[next(row.outputs())].kind]
+    return np.dtype(KINDS[row.arrays[next(row.outputs())].kind]).name
 
 
 def _cases(row: Row, *, every_activation: bool) -> Iterator[Case]:

@@ -16,19 +16,34 @@ from mlcore.plan import Buffer, Operation, Plan, aligned_zeros
 Rows = tuple[int, int, int]
 LINE = 64
 SOURCE_KINDS = {"uint8": 0, "float32": 1, "float64": 2}
+# The number that a loss takes, by its kernel.
+LOSS_SETTINGS = {
+    "softmax_cross_entropy": "smoothing",
+    "sigmoid_cross_entropy": "smoothing",
+    "huber": "delta",
+    "hinge": "margin",
+}
 # The order of an optimizer's numbers and vectors in its operation.
 UPDATE_SETTINGS = {
     "sgd": ("momentum", "dampening", "nesterov"),
     "adam": ("beta_1", "beta_2", "epsilon"),
     "adamw": ("beta_1", "beta_2", "epsilon"),
     "rmsprop": ("rho", "epsilon", "momentum"),
+    "adagrad": ("epsilon",),
 }
 UPDATE_STATE = {
     "sgd": ("velocity",),
     "adam": ("first_moment", "second_moment"),
     "adamw": ("first_moment", "second_moment"),
     "rmsprop": ("square_average", "gradient_average", "velocity"),
+    "adagrad": ("square_sum",),
 }
+# Operations over runs of flat vectors, beside the updates themselves, and the fields of their
+# vectors by the names of the arguments.
+FLAT = ("block_sums", "penalty", "penalty_gradient", "accumulate", "clip", "max_norm")
+FLAT_VECTORS = {
+    "x": "source", "weights": "weights", "parameters": "weights", "gradients": "gradient",
+}  # fmt: skip
 
 
 class Compiler:
@@ -64,7 +79,7 @@ class Compiler:
         self.program.keep(memory)
         self.base: int = memory.ctypes.data
         self.write()
-        self.program.finish(self.blocks())
+        self.program.finish(self.blocks(), self.grain())
 
     def scratch_bytes(self) -> int:
         """Return what each thread needs beside the buffers."""
@@ -72,6 +87,10 @@ class Compiler:
 
     def blocks(self) -> int:
         """Return in how many blocks of rows a batch is best taken, on one thread."""
+        return 1
+
+    def grain(self) -> int:
+        """Return by how many rows threads share out a batch."""
         return 1
 
     def place_buffers(self) -> None:
@@ -93,16 +112,34 @@ class Compiler:
         self.used += 2 * size if twice else size
 
     def reserve(self) -> NDArray[Any]:
-        """Return the memory of all batch buffers."""
+        """Return the memory of all buffers that are not flat vectors."""
         self.place_buffers()
+        self._place_scratch()
         return aligned_zeros(self.used, np.uint8)
+
+    def _place_scratch(self) -> None:
+        """Place the buffers that no batch has to do with; some are parts of others."""
+        scratch = {b.name: b for b in self.plan.buffers() if b.place == "scratch"}
+        whole, end = 0, 0
+        for buffer in sorted(scratch.values(), key=lambda b: (b.offset, -elements(b))):
+            if buffer.offset >= end:
+                whole, size = self.used - buffer.offset, elements(buffer)
+                end = buffer.offset + size * buffer.dtype.itemsize
+                self.place(buffer.name, size, 0, buffer.dtype.itemsize, False)
+            self.places[buffer.name] = (whole + buffer.offset, 0, 0)
 
     def rows(self, buffer: Buffer | str | None) -> Rows | None:
         """Return where a batch buffer lies, as the program takes it."""
         if buffer is None:
             return None
-        at, stride, flip = self.places[buffer if isinstance(buffer, str) else buffer.name]
+        at, stride, flip = self.places[buffer if isinstance(buffer, str) else buffer.memory]
         return self.base + at, stride, flip
+
+    def batch_rows(self, buffer: Buffer | str) -> Rows:
+        """Return where a batch buffer lies that is there for sure."""
+        rows = self.rows(buffer)
+        assert rows is not None
+        return rows
 
     def address(self, name: str, offset: int = 0) -> int:
         """Return the address of an element of a flat vector."""
@@ -114,6 +151,15 @@ class Compiler:
         given = gather.arguments
         if gather.kernel == "gather_labels":
             return {"source": self.given_targets.array.ctypes.data}
+        if gather.kernel == "gather_weights":
+            weights = self.given_targets.weights
+            assert weights is not None
+            kind = SOURCE_KINDS[weights.dtype.name]
+            at, _, flip = self.batch_rows(given["out"])
+            return {
+                "source": weights.ctypes.data, "source_kind": kind, "parameter": 1.0,
+                "columns": 1, "out": (at, 1, flip),
+            }  # fmt: skip
         is_input = given["source"].name == "inputs"
         array = self.inputs if is_input else self.given_targets.array
         return {
@@ -155,14 +201,20 @@ class Compiler:
                 "gather_labels", "rows", source=classes.ctypes.data, out=self.rows("classes")
             )
 
-    def add_loss(self, op: Operation, outputs: Rows, answers: Rows, grad: Rows | None) -> None:
+    def add_loss(self, op: Operation, outputs: Rows, grad: Rows | None) -> None:
         """Add the loss, and the count of right answers where there are any."""
         given = op.arguments
+        answers = self.rows(given.get("labels") or given["targets"])
         columns = (given.get("logits") or given["outputs"]).columns
         common = {"x": outputs, "columns": columns}
+        kind = "squared_hinge" if given.get("squared") else op.kernel
+        setting = LOSS_SETTINGS.get(op.kernel)
         self.program.add(
-            op.kernel, "rows", targets=answers, out=self.rows(given["losses"]), grad=grad, **common
-        )
+            "loss", "rows", loss=self.module.LOSS_CODES[kind],
+            parameter=given[setting] if setting else 0.0, targets=answers,
+            sample_weights=self.rows(given["weights"]), out=self.rows(given["losses"]), grad=grad,
+            **common,
+        )  # fmt: skip
         targets = self.given_targets
         if targets.sides:
             self.program.add(
@@ -177,9 +229,13 @@ class Compiler:
     def add_total(self) -> None:
         """Add the sums over a step, after which a loss that is not finite ends the run."""
         judged = self.given_targets.judge is not None
+        penalties = self.plan.penalties
         self.program.add(
             "total", "rows", x=self.rows(self.plan.losses),
+            sample_weights=self.rows(self.plan.weights),
             targets=self.rows("right") if judged else None,
+            stored=self.rows(penalties),
+            depth=0 if penalties is None else elements(penalties),
         )  # fmt: skip
 
     def activation_fields(self, given: Any) -> dict[str, Any]:
@@ -188,6 +244,37 @@ class Compiler:
             "activation": self.module.ACTIVATION_CODES[given["activation"]],
             "parameter": given["parameter"],
         }
+
+    def add_flat(self, op: Operation) -> None:
+        """Add an operation over runs of flat vectors, whose blocks threads share."""
+        given, kind = op.arguments, op.kernel
+        fields: dict[str, Any] = {"updates": op.phase == "update"}
+        for name in FLAT_VECTORS.keys() & given.keys():
+            fields[FLAT_VECTORS[name]] = self.of_vector(given[name])
+            fields["columns"] = elements(given[name])
+        if given.get("sums") is not None:
+            fields["out" if kind == "block_sums" else "x"] = self.rows(given["sums"])
+            fields["depth"] = given["sums"].shape[0]
+        if kind in UPDATE_STATE:
+            names = UPDATE_STATE[kind]
+            state = [self.of_vector(given[name]) if given[name] else 0 for name in names]
+            fields |= self.rule_fields(op, state)
+            kind = "update"
+        elif kind in ("penalty", "penalty_gradient"):
+            fields["settings"] = [given[name] for name in ("l1", "l2", "norm")]
+            fields["out"] = self.rows(given.get("value"))
+        elif kind == "accumulate":
+            fields |= {"state": [self.of_vector(given["total"])], "settings": [given["steps"]]}
+        elif kind == "clip":
+            fields["parameter"] = given["limit"]
+        elif kind == "max_norm":
+            depth, columns = given["weights"].shape
+            fields |= {"depth": depth, "columns": columns, "parameter": given["limit"]}
+        self.program.add(kind, "blocks", **fields)
+
+    def of_vector(self, buffer: Buffer) -> int:
+        """Return the address of a run of a flat vector."""
+        return self.address(buffer.place, buffer.offset)
 
     def rule_fields(self, rule: Operation, state: list[int]) -> dict[str, Any]:
         """Return the settings of an update; `state` holds the addresses of its vectors."""
@@ -204,3 +291,8 @@ class Compiler:
 def elements(buffer: Buffer) -> int:
     """Return how many numbers a buffer holds, without padding."""
     return math.prod(buffer.shape)
+
+
+def bias_follows_weight(weight: Buffer, bias: Buffer | None) -> bool:
+    """Tell whether weight and bias of a dense layer are one run of the flat vectors."""
+    return bias is None or bias.offset == weight.offset + elements(weight)

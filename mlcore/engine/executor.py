@@ -7,15 +7,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlcore.door import Targets
+from mlcore.engine.device import DeviceExecutor
+from mlcore.engine.diagnosis import diagnose
 from mlcore.engine.narrow import NarrowCompiler
 from mlcore.engine.wide import Panels, WideCompiler
-from mlcore.executor import (
-    Index,
-    NonFiniteLossError,
-    PythonExecutor,
-    Totals,
-    with_gradients,
-)
+from mlcore.executor import Index, PythonExecutor, Totals, with_gradients
 from mlcore.kernels import native, threads
 from mlcore.plan import Plan
 
@@ -54,14 +50,16 @@ class NativeExecutor:
         self.ahead = self.fresh = False
         settings: dict[str, Any] = {"scale": scale, "seed": seed}
         self.panels: Panels | None = self.lender.panels if self.lender else None
-        if NarrowCompiler.suits(plan) and not self.panels:
-            self.vectors = with_gradients(plan, vectors)
+        narrow_enough = NarrowCompiler.suits(plan) and not self.panels
+        # A fused plan on panels is the only one that writes no gradients.
+        writes = narrow_enough or not plan.fused
+        self.vectors = with_gradients(plan, vectors) if writes else vectors
+        if narrow_enough:
             narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
             self.program = narrow.program
             self.useful_threads = 1
         else:
-            self.vectors = vectors
-            wide = WideCompiler(plan, vectors, inputs, targets, panels=self.panels, **settings)
+            wide = WideCompiler(plan, self.vectors, inputs, targets, panels=self.panels, **settings)
             self.program, self.panels = wide.program, wide.packed
             self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
         self._predict = native.predictor()
@@ -88,14 +86,20 @@ class NativeExecutor:
         (self.lender or self).bring_panels()
         batch = self.plan.batch_size
         self.ahead = self.learns
-        totals.loss, totals.correct, stopped = self.program.run(
+        totals.loss, totals.correct, totals.weight, stopped = self.program.run(
             order, batch, first, last, step=step, update=update, learning_rate=learning_rate,
             guard=self.guard and self.learns, loss=totals.loss, correct=totals.correct,
-            threads=min(threads.get_num_threads(), self.useful_threads),
+            weight=totals.weight, threads=min(threads.get_num_threads(), self.useful_threads),
+            group=self.plan.accumulation,
         )  # fmt: skip
         totals.samples += max(0, min(stopped * batch, len(order)) - first * batch)
         if stopped < last:
-            self._diagnose(order, stopped, step + stopped - first, update + stopped - first)
+            self.sync()
+            raise diagnose(
+                self.plan, self.vectors, self.inputs, self.targets, order, stopped,
+                scale=self.scale, seed=self.seed,
+                step=step + stopped - first, update=update + stopped - first,
+            )  # fmt: skip
         return totals
 
     def sync(self) -> None:
@@ -117,18 +121,8 @@ class NativeExecutor:
         """
         return self._predict(self.program, x, outputs)
 
-    def _diagnose(self, order: Index, at: int, step: int, update: int) -> None:
-        """Repeat the step in Python, on copies, to name the first tensor that is not finite."""
-        self.sync()
-        vectors = {name: vector.copy() for name, vector in self.vectors.items()}
-        executor = PythonExecutor(
-            self.plan, vectors, self.inputs, self.targets, scale=self.scale, seed=self.seed
-        )
-        executor.run(order, at, at + 1, step=step, update=update)
-        raise NonFiniteLossError(at, "", "losses", f"the sum of losses overflowed at step {at + 1}")
 
-
-Executor = PythonExecutor | NativeExecutor
+Executor = PythonExecutor | NativeExecutor | DeviceExecutor
 
 
 def executor_for(
@@ -142,9 +136,12 @@ def executor_for(
     guard: bool = True,
     lender: Executor | None = None,
 ) -> Executor:
-    """Return the executor of the plan's backend: the native one where there is one."""
+    """Return the executor of the plan's backend: the compiled one, or that of a device."""
     settings: dict[str, Any] = {"scale": scale, "seed": seed, "guard": guard}
-    if not hasattr(plan.backend.module, "ENGINE"):
-        return PythonExecutor(plan, vectors, inputs, targets, **settings)
-    lender = lender if isinstance(lender, NativeExecutor) else None
-    return NativeExecutor(plan, vectors, inputs, targets, lender=lender, **settings)
+    if hasattr(plan.backend.module, "ENGINE"):
+        lent = lender if isinstance(lender, NativeExecutor) else None
+        return NativeExecutor(plan, vectors, inputs, targets, lender=lent, **settings)
+    if hasattr(plan.backend.module, "DEVICE"):
+        lending = lender if isinstance(lender, DeviceExecutor) else None
+        return DeviceExecutor(plan, vectors, inputs, targets, lender=lending, **settings)
+    return PythonExecutor(plan, vectors, inputs, targets, **settings)

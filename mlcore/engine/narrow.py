@@ -6,10 +6,14 @@ Weights stay where they are, and the plan's own updates run over the flat vector
 
 from __future__ import annotations
 
-from typing import Any
-
-from mlcore.engine.compiler import UPDATE_STATE, Compiler, Rows, elements
-from mlcore.kernels import ACTIVATIONS
+from mlcore.engine.compiler import (
+    FLAT,
+    UPDATE_STATE,
+    Compiler,
+    bias_follows_weight,
+    elements,
+)
+from mlcore.kernels import ACTIVATIONS, TABLE
 from mlcore.plan import Buffer, Operation, Plan
 
 # Measured: above these, panels are faster.
@@ -25,11 +29,15 @@ class NarrowCompiler(Compiler):
         """Tell whether every layer is narrow, and of the kinds that are here."""
         for op in plan.operations:
             activation = op.arguments.get("activation", "identity")
+            if TABLE[op.kernel].group in ("spatial", "norm", "lookup"):
+                return False
             if op.kernel in ("gaussian_noise", "dropout") or ACTIVATIONS[activation].rowwise:
                 return False
             if any(len(b.shape) == 2 and b.columns > WIDEST for b in op.buffers.values()):
                 return False
-            if op.kernel == "linear" and not _bias_follows_weight(op):
+            if op.kernel == "linear" and not bias_follows_weight(
+                op.arguments["w"], op.arguments["b"]
+            ):
                 return False
         return plan.losses is not None and plan.batch_size <= LARGEST_BATCH
 
@@ -38,19 +46,19 @@ class NarrowCompiler(Compiler):
         operations = self.plan.operations
         self.stride = -(-self.plan.batch_size // self.lanes) * self.lanes
         self.ones = {
-            op.arguments["x"].name: op.arguments["x"] for op in operations if "w" in op.arguments
+            op.arguments["x"].memory: op.arguments["x"] for op in operations if "w" in op.arguments
         }
         for op in operations:
             for buffer in op.buffers.values():
-                if buffer.place != "arena" or buffer.name in self.places:
+                if buffer.place != "arena" or buffer.memory in self.places:
                     continue
-                if len(buffer.shape) == 2 and buffer.name != "batch.y":
+                if len(buffer.shape) == 2 and buffer.memory != "batch.y":
                     rows = buffer.columns + 1
-                    self.place(buffer.name, rows * self.stride, self.stride, self.size, False)
+                    self.place(buffer.memory, rows * self.stride, self.stride, self.size, False)
                 else:
                     columns = buffer.columns if len(buffer.shape) == 2 else 0
                     kind = buffer.dtype.itemsize
-                    self.place(buffer.name, elements(buffer), columns, kind, False)
+                    self.place(buffer.memory, elements(buffer), columns, kind, False)
         outputs = self._outputs()
         for name in ("loss.x", "loss.slope"):
             self.place(name, elements(outputs), outputs.columns, self.size, False)
@@ -64,17 +72,17 @@ class NarrowCompiler(Compiler):
     def write(self) -> None:
         """Add the plan's operations, in the plan's order, with the sums before the updates."""
         for buffer in self.ones.values():
-            self.program.fill_ones(*self._given(buffer)[:2], buffer.columns)
+            self.program.fill_ones(*self.batch_rows(buffer)[:2], buffer.columns)
         self.gather_classes()
         totalled = False
         for op in self.plan.operations:
             if op.phase in ("backward", "update") and not totalled:
                 self.add_total()
                 totalled = True
-            if op.phase == "loss":
+            if op.kernel in FLAT or op.kernel in UPDATE_STATE:
+                self.add_flat(op)
+            elif op.phase == "loss":
                 self._add_loss(op)
-            elif op.phase == "update":
-                self._add_update(op)
             elif op.kernel == "linear":
                 self._add_forward(op)
             elif op.kernel == "linear_backward":
@@ -84,17 +92,12 @@ class NarrowCompiler(Compiler):
         if not totalled:
             self.add_total()
 
-    def _given(self, buffer: Buffer | str) -> Rows:
-        rows = self.rows(buffer)
-        assert rows is not None
-        return rows
-
     def _add_simple(self, op: Operation) -> None:
         given = op.arguments
         out: Buffer = given["out"]
-        if op.kernel in ("gather", "gather_labels"):
-            kernel = "narrow_gather" if out.name == "batch.x" else op.kernel
-            self.program.add(kernel, "rows", out=self.rows(out), **self.source_of(op))
+        if op.kernel.startswith("gather"):
+            kernel = "narrow_gather" if out.memory == "batch.x" else op.kernel
+            self.program.add(kernel, "rows", **{"out": self.rows(out), **self.source_of(op)})
             return
         read = {name: self.rows(given[name]) for name in ("x", "grad", "stored") & given.keys()}
         self.program.add(
@@ -106,14 +109,13 @@ class NarrowCompiler(Compiler):
         """Add the loss, which takes rows of outputs, between two turnings round."""
         given = op.arguments
         outputs = self._outputs()
-        answers = self._given(given.get("labels") or given["targets"])
         self.program.add(
             "narrow_to_rows", "rows", x=self.rows(outputs), out=self.rows("loss.x"),
             columns=outputs.columns,
         )  # fmt: skip
         grad: Buffer | None = given["grad"]
         slope = None if grad is None else self.rows("loss.slope")
-        self.add_loss(op, self._given("loss.x"), answers, slope)
+        self.add_loss(op, self.batch_rows("loss.x"), slope)
         if grad is not None:
             self.program.add(
                 "narrow_from_rows", "rows", x=slope, out=self.rows(grad), columns=grad.columns
@@ -151,21 +153,3 @@ class NarrowCompiler(Compiler):
                 "narrow_input_gradient", "rows", grad=self.rows(grad), out=self.rows(given["dx"]),
                 weights=self.address("parameters", weight.offset), **sizes,
             )  # fmt: skip
-
-    def _add_update(self, op: Operation) -> None:
-        given = op.arguments
-        vector: Buffer = given["parameters"]
-        state = [
-            self.address(name, vector.offset) if given[name] is not None else 0
-            for name in UPDATE_STATE[op.kernel]
-        ]
-        fields: dict[str, Any] = self.rule_fields(op, state)
-        self.program.add(
-            "update", "rows", weights=self.address("parameters", vector.offset),
-            gradient=self.address("gradients", vector.offset), columns=vector.shape[0], **fields,
-        )  # fmt: skip
-
-
-def _bias_follows_weight(op: Operation) -> bool:
-    weight, bias = op.arguments["w"], op.arguments["b"]
-    return bias is None or bias.offset == weight.offset + elements(weight)

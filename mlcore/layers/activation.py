@@ -63,6 +63,21 @@ def get(activation: str | dict[str, Any] | ActivationFunction | None) -> Activat
     return ActivationFunction(name, float(value))
 
 
+def check_rows(function: ActivationFunction, shape: Shape, owner: str) -> None:
+    """Refuse softmax and its like on samples that are not rows: which axis would it be?
+
+    Raises
+    ------
+    InputError
+        With the shape, and what to do.
+    """
+    if ACTIVATIONS[function.name].rowwise and len(shape) != 1:
+        raise InputError(
+            f"{owner}: {function.name} is computed over rows of outputs, not over samples of shape "
+            f"{shape}: put Flatten() before it"
+        )
+
+
 class Activation(Layer):
     """An activation function as a layer of its own.
 
@@ -75,6 +90,8 @@ class Activation(Layer):
     """
 
     kind: ClassVar[str] = "activation"
+    keeps_shape: ClassVar[bool] = True
+    activation: ActivationFunction
 
     def __init__(self, activation: str | dict[str, Any], **parameters: float) -> None:
         super().__init__()
@@ -83,6 +100,7 @@ class Activation(Layer):
 
     def build(self, input_shape: Shape) -> list[ParameterSpec]:
         """Keep the shape; no parameters."""
+        check_rows(self.activation, input_shape, self.name)
         self.input_shape = self.output_shape = input_shape
         return []
 
@@ -91,24 +109,25 @@ class Activation(Layer):
         function = plan.activation_of(self)
         if function.name == "identity":
             return x, None
-        out = plan.batch_buffer(f"{self.name}.out", x.columns)
+        row = plan.reshaped(x, -1)
+        out = plan.batch_buffer(f"{self.name}.out", row.columns)
         plan.add(
             "activation", self.name, "forward",
-            x=x, activation=function.name, parameter=function.parameter, out=out,
+            x=row, activation=function.name, parameter=function.parameter, out=out,
         )  # fmt: skip
 
         def backward(grad: Buffer, wanted: bool) -> Buffer | None:
             if not wanted:
                 return None
-            dx = plan.batch_buffer(f"{self.name}.dx", x.columns)
+            dx = plan.batch_buffer(f"{self.name}.dx", row.columns)
             plan.add(
                 "activation_backward", self.name, "backward",
-                grad=grad, stored=x if function.keeps_input else out,
+                grad=plan.reshaped(grad, -1), stored=row if function.keeps_input else out,
                 activation=function.name, parameter=function.parameter, out=dx,
             )  # fmt: skip
-            return dx
+            return plan.reshaped(dx, *x.sample)
 
-        return out, backward
+        return plan.reshaped(out, *x.sample), backward
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.constraints import MaxNorm
 from mlcore.initializers import Initializer
 from mlcore.kernels.errors import InputError, is_number
+from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
+    from mlcore.layers.activation import ActivationFunction
     from mlcore.plan import Buffer, Lowering
 
 Shape = tuple[int, ...]
@@ -25,7 +28,9 @@ Backward = Callable[["Buffer", bool], "Buffer | None"]
 class ParameterSpec:
     """A parameter that a layer asks the model for.
 
-    `decays` says whether it is a weight in the sense of weight decay; biases are not.
+    `decays` says whether it is a weight in the sense of weight decay; biases are not. What is not
+    `trainable`, such as running statistics, no update touches; its gradient is zero.
+    `regularizer` is its penalty, `constraint` what it is brought back to after every update.
     """
 
     name: str
@@ -34,11 +39,31 @@ class ParameterSpec:
     fan_in: int
     fan_out: int
     decays: bool = True
+    trainable: bool = True
+    regularizer: Regularizer | None = None
+    constraint: MaxNorm | None = None
 
     @property
     def size(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+
+class ParameterView:
+    """A parameter as an attribute of its layer.
+
+    Reading gives a view into the model's parameters, so that writing to it changes the model;
+    assigning copies numbers into it.
+    """
+
+    def __set_name__(self, owner: type[Layer], name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Layer | None, owner: type[Layer]) -> Any:
+        return self if layer is None else layer._view(self.name)
+
+    def __set__(self, layer: Layer, value: Any) -> None:
+        layer._assign(self.name, value)
 
 
 class Layer(ABC):
@@ -52,9 +77,23 @@ class Layer(ABC):
         Without the batch axis; known once the model is built.
     trainable : bool
         False freezes the parameters: no update touches them.
+    activation : ActivationFunction or None
+        What it ends in, which a loss may compute in its place.
+    input_axes : int or None
+        The number of axes of the samples that it takes, where that is fixed: data without the
+        last of them, which are images of one channel, get it.
+    input_limit : int or None
+        Its inputs must be whole numbers from 0 up to, and without, this one.
+    keeps_shape, reshapes : bool
+        Whether the output has the shape of the input, and whether it is the input in another one.
     """
 
     kind: ClassVar[str]
+    input_axes: ClassVar[int | None] = None
+    keeps_shape: ClassVar[bool] = False
+    reshapes: ClassVar[bool] = False
+    activation: ActivationFunction | None = None
+    input_limit: int | None = None
 
     def __init__(self, *, trainable: bool = True) -> None:
         self.name = ""
@@ -118,6 +157,16 @@ def check_size(value: Any, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise InputError(f"{what} must be a whole number, 1 or more, not {value!r}")
     return int(value)
+
+
+def check_lengths(value: Any, axes: int, what: str) -> tuple[int, ...]:
+    """Return a length for each of `axes`, given as one for all of them or as one each."""
+    if not isinstance(value, (list, tuple)):
+        return (check_size(value, what),) * axes
+    if len(value) != axes:
+        wanted = "one number" if axes == 1 else "one number, or two for height and width"
+        raise InputError(f"{what} must be {wanted}, not {value!r}")
+    return tuple(check_size(length, what) for length in value)
 
 
 def check_fraction(value: Any, what: str) -> float:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
-from mlcore import initializers
+from mlcore import constraints, initializers, regularizers
+from mlcore.constraints import MaxNorm
 from mlcore.initializers import Initializer
 from mlcore.kernels.errors import InputError
 from mlcore.layers import activation as activations
 from mlcore.layers.base import Backward, Layer, ParameterSpec, Shape, check_size
+from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from mlcore.plan import Buffer, Lowering
@@ -28,6 +30,11 @@ class Dense(Layer):
         none by default.
     kernel_initializer, bias_initializer : str or Initializer
         As in Keras, Glorot uniform and zeros by default.
+    kernel_regularizer, bias_regularizer : str, dict or Regularizer, optional
+        A penalty on the weight and on the bias: a name of `mlcore.regularizers.REGULARIZERS`,
+        ``{"name": "l2", "l2": 1e-4}`` or ``L2(1e-4)``.
+    kernel_constraint : str, dict or MaxNorm, optional
+        "max_norm" or ``MaxNorm(3)``: a limit to the norm of each unit's weights.
     use_bias : bool
         Whether there is a bias.
     trainable : bool
@@ -42,6 +49,7 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
+    activation: activations.ActivationFunction
 
     def __init__(
         self,
@@ -50,6 +58,9 @@ class Dense(Layer):
         *,
         kernel_initializer: str | Initializer | dict[str, Any] = "glorot_uniform",
         bias_initializer: str | Initializer | dict[str, Any] = "zeros",
+        kernel_regularizer: str | Regularizer | dict[str, Any] | None = None,
+        bias_regularizer: str | Regularizer | dict[str, Any] | None = None,
+        kernel_constraint: str | MaxNorm | dict[str, Any] | None = None,
         use_bias: bool = True,
         trainable: bool = True,
     ) -> None:
@@ -58,6 +69,9 @@ class Dense(Layer):
         self.activation = activations.get(activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
         self.use_bias = bool(use_bias)
 
     @property
@@ -82,19 +96,27 @@ class Dense(Layer):
         """Ask for a weight (features, units) and a bias (units,)."""
         if len(input_shape) != 1:
             raise InputError(
-                f"Dense takes rows of features, not samples of shape {input_shape}; "
-                "flatten them first: x.reshape(len(x), -1)"
+                f"{self.name or 'Dense'} takes rows of features, not samples of shape "
+                f"{input_shape}: put Flatten() before it"
             )
         fan_in = input_shape[0]
         self.input_shape, self.output_shape = input_shape, (self.units,)
         shape = (fan_in, self.units)
-        specs = [ParameterSpec("weight", shape, self.kernel_initializer, fan_in, self.units)]
+        if self.kernel_constraint is not None:
+            self.kernel_constraint.check(shape, f"the weight of {self.name}")
+        specs = [
+            ParameterSpec(
+                "weight", shape, self.kernel_initializer, fan_in, self.units,
+                regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+            )
+        ]  # fmt: skip
         if self.use_bias:
             specs.append(
                 ParameterSpec(
-                    "bias", (self.units,), self.bias_initializer, fan_in, self.units, decays=False
+                    "bias", (self.units,), self.bias_initializer, fan_in, self.units,
+                    decays=False, regularizer=self.bias_regularizer,
                 )
-            )
+            )  # fmt: skip
         return specs
 
     def lower(self, plan: Lowering, x: Buffer) -> tuple[Buffer, Backward | None]:
@@ -136,6 +158,13 @@ class Dense(Layer):
             "activation": self.activation.config(),
             "kernel_initializer": self.kernel_initializer.config(),
             "bias_initializer": self.bias_initializer.config(),
+            "kernel_regularizer": _config(self.kernel_regularizer),
+            "bias_regularizer": _config(self.bias_regularizer),
+            "kernel_constraint": _config(self.kernel_constraint),
             "use_bias": self.use_bias,
             "trainable": self.trainable,
         }
+
+
+def _config(part: Regularizer | MaxNorm | None) -> dict[str, Any] | None:
+    return None if part is None else part.config()

@@ -24,6 +24,7 @@ class Dropout(Layer):
     """
 
     kind: ClassVar[str] = "dropout"
+    keeps_shape: ClassVar[bool] = True
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -38,19 +39,21 @@ class Dropout(Layer):
         """Add ``dropout`` while training; the same call on the gradient is its backward."""
         if not plan.noise or self.rate == 0:
             return x, None
-        out = plan.batch_buffer(f"{self.name}.out", x.columns)
-        plan.add("dropout", self.name, "forward", x=x, rate=self.rate, **plan.draw(self), out=out)
+        row = plan.reshaped(x, -1)
+        out = plan.batch_buffer(f"{self.name}.out", row.columns)
+        plan.add("dropout", self.name, "forward", x=row, rate=self.rate, **plan.draw(self), out=out)
 
         def backward(grad: Buffer, wanted: bool) -> Buffer | None:
             if not wanted:
                 return None
-            dx = plan.batch_buffer(f"{self.name}.dx", x.columns)
+            dx = plan.batch_buffer(f"{self.name}.dx", row.columns)
             plan.add(
-                "dropout", self.name, "backward", x=grad, rate=self.rate, **plan.draw(self), out=dx
-            )
-            return dx
+                "dropout", self.name, "backward",
+                x=plan.reshaped(grad, -1), rate=self.rate, **plan.draw(self), out=dx,
+            )  # fmt: skip
+            return plan.reshaped(dx, *x.sample)
 
-        return out, backward
+        return plan.reshaped(out, *x.sample), backward
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -24,6 +24,7 @@ class GaussianNoise(Layer):
     """
 
     kind: ClassVar[str] = "gaussian_noise"
+    keeps_shape: ClassVar[bool] = True
 
     def __init__(self, stddev: float) -> None:
         super().__init__()
@@ -40,12 +41,13 @@ class GaussianNoise(Layer):
         """Add ``gaussian_noise`` while training; its derivative is one."""
         if not plan.noise or self.stddev == 0:
             return x, None
-        out = plan.batch_buffer(f"{self.name}.out", x.columns)
+        row = plan.reshaped(x, -1)
+        out = plan.batch_buffer(f"{self.name}.out", row.columns)
         plan.add(
             "gaussian_noise", self.name, "forward",
-            x=x, stddev=self.stddev, **plan.draw(self), out=out,
+            x=row, stddev=self.stddev, **plan.draw(self), out=out,
         )  # fmt: skip
-        return out, None
+        return plan.reshaped(out, *x.sample), None
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from mlcore.kernels.errors import InputError, unknown
+from mlcore.optimizers.adagrad import Adagrad
 from mlcore.optimizers.adam import Adam, AdamW
 from mlcore.optimizers.base import Optimizer
 from mlcore.optimizers.rmsprop import RMSprop
 from mlcore.optimizers.sgd import SGD
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
+__all__ = ["OPTIMIZERS", "SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {kind.kind: kind for kind in (SGD, Adam, AdamW, RMSprop)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    kind.kind: kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad)
+}
 
 
 def get(optimizer: str | Optimizer | dict[str, Any]) -> Optimizer:

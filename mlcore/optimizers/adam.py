@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-from mlcore.optimizers.base import Optimizer
+from mlcore.optimizers.base import Gathering, Optimizer
 from mlcore.plan import Setting
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Adam(Optimizer):
         Added to the gradient, as weight_decay * p.
     decay_bias : bool
         False leaves biases out of the decay.
+    **gathering
+        global_clipnorm, clipvalue and gradient_accumulation_steps, as for every `Optimizer`.
     """
 
     kind: ClassVar[str] = "adam"
@@ -43,15 +45,16 @@ class Adam(Optimizer):
         *,
         weight_decay: float | None = None,
         decay_bias: bool = True,
+        **gathering: Unpack[Gathering],
     ) -> None:
         decay = self.default_decay if weight_decay is None else weight_decay
-        super().__init__(learning_rate, decay, decay_bias)
+        super().__init__(learning_rate, decay, decay_bias, **gathering)
         self.beta_1 = self._share("beta_1", beta_1)
         self.beta_2 = self._share("beta_2", beta_2)
         self.epsilon = self._at_least_zero("epsilon", epsilon)
 
     @property
-    def state(self) -> tuple[str, ...]:
+    def moments(self) -> tuple[str, ...]:
         """The running means of the gradient and of its square."""
         return ("first_moment", "second_moment")
 

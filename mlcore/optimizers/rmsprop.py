@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
-from mlcore.optimizers.base import Optimizer
+from mlcore.optimizers.base import Gathering, Optimizer
 from mlcore.plan import Setting
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class RMSprop(Optimizer):
         Added to the gradient.
     decay_bias : bool
         False leaves biases out of the decay.
+    **gathering
+        global_clipnorm, clipvalue and gradient_accumulation_steps, as for every `Optimizer`.
     """
 
     kind: ClassVar[str] = "rmsprop"
@@ -46,15 +48,16 @@ class RMSprop(Optimizer):
         centered: bool = False,
         weight_decay: float = 0.0,
         decay_bias: bool = True,
+        **gathering: Unpack[Gathering],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, decay_bias)
+        super().__init__(learning_rate, weight_decay, decay_bias, **gathering)
         self.rho = self._share("rho", rho)
         self.momentum = self._share("momentum", momentum)
         self.epsilon = self._at_least_zero("epsilon", epsilon)
         self.centered = bool(centered)
 
     @property
-    def state(self) -> tuple[str, ...]:
+    def moments(self) -> tuple[str, ...]:
         """The running mean of squares, and those that centering and momentum need."""
         centered = ("gradient_average",) if self.centered else ()
         return ("square_average", *centered, *(("velocity",) if self.momentum else ()))

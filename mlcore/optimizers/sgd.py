@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from mlcore.kernels.errors import InputError
-from mlcore.optimizers.base import Optimizer
+from mlcore.optimizers.base import Gathering, Optimizer
 from mlcore.plan import Setting
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class SGD(Optimizer):
         Added to the gradient (an L2 penalty of weight_decay / 2 times the squared norm).
     decay_bias : bool
         False leaves biases out of the decay.
+    **gathering
+        global_clipnorm, clipvalue and gradient_accumulation_steps, as for every `Optimizer`.
     """
 
     kind: ClassVar[str] = "sgd"
@@ -43,8 +45,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
         decay_bias: bool = True,
+        **gathering: Unpack[Gathering],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, decay_bias)
+        super().__init__(learning_rate, weight_decay, decay_bias, **gathering)
         self.momentum = self._share("momentum", momentum)
         self.dampening = self._at_least_zero("dampening", dampening)
         if self.dampening > 1:
@@ -54,7 +57,7 @@ class SGD(Optimizer):
             raise InputError("nesterov of SGD needs a momentum above 0 and a dampening of 0")
 
     @property
-    def state(self) -> tuple[str, ...]:
+    def moments(self) -> tuple[str, ...]:
         """The velocity, where there is momentum."""
         return ("velocity",) if self.momentum else ()
 
