@@ -42,6 +42,8 @@ _TABLE: dict[str, tuple[float | None, ...]] = {
     "dying": (None, 45, None, 1200, None),
     "matrix-exponential": (None, None, 5, None, 12),
     "dll": (None, None, None, 3.5, 3.5),
+    "lenet": (None, None, 30, None, 6),
+    "lenet-norm": (None, None, None, None, 6),
 }
 _COLUMNS = (("share", 1), ("jax", 1), ("jax", 2), ("torch", 1), ("torch", 2))
 _LARGE = ("mnist-mlp", "mnist-mlp-noise", "sigmoid", "small-mlp", "higgs", "dll")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,35 @@ Draw = Callable[[np.random.Generator, int], Data]
 
 SEED = 11
 EVALUATED = 2_000
+FILTER = 5
+# Keras' default.
+NORM_EPSILON = 1e-3
+
+
+class Stage(NamedTuple):
+    """A part of the forward pass.
+
+    Attributes
+    ----------
+    kind : str
+        "noise", "convolution", "normalize", "activate", "pool", "flatten" or "dense".
+    shape : tuple of int
+        Of the weight: (size, size, channels, filters) or (fan_in, fan_out), and (features,) of the
+        factors of "normalize". The bias, or shift, has the last one. Empty without parameters; what
+        a sample was, (height, width, channels), for "flatten".
+    positions : int
+        Where a convolution puts its filters.
+    stddev : float
+        Of the noise.
+    padding : {"valid", "same"}
+        Of a convolution.
+    """
+
+    kind: str
+    shape: tuple[int, ...] = ()
+    positions: int = 1
+    stddev: float = 0.0
+    padding: str = "valid"
 
 
 @dataclass(frozen=True)
@@ -29,7 +59,7 @@ class Workload:
     ----------
     name : str
     widths : tuple of int
-        From the input's to the output's.
+        Of the dense layers, from the input's to the output's.
     activation : str
         Of the hidden layers; the last one gives logits, or values.
     loss : str
@@ -49,6 +79,13 @@ class Workload:
     positive : bool
         Whether the initial weights are made positive, so that a deep narrow relu network is not
         dead from the start; dead units would make equal work look equal whatever the sides do.
+    image : tuple of int
+        Height, width and channels of a sample, if convolutions come first.
+    convolutions : tuple of (int, str)
+        How many 5x5 filters, and "valid" or "same"; 2x2 pooling behind each.
+    pooling : {"max", "average"}
+    normalized : bool
+        Whether batch normalization stands before each activation.
     """
 
     name: str
@@ -64,21 +101,61 @@ class Workload:
     shuffle: bool = True
     noise: tuple[float, ...] = ()
     positive: bool = False
+    image: tuple[int, int, int] = (0, 0, 0)
+    convolutions: tuple[tuple[int, str], ...] = ()
+    pooling: str = "max"
+    normalized: bool = False
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The forward pass."""
+        found: list[Stage] = []
+        height, width, channels = self.image
+        for filters, padding in self.convolutions:
+            if padding == "valid":
+                height, width = height - FILTER + 1, width - FILTER + 1
+            shape = (FILTER, FILTER, channels, filters)
+            found.append(Stage("convolution", shape, height * width, padding=padding))
+            found += self._activated(filters)
+            found.append(Stage("pool"))
+            height, width, channels = height // 2, width // 2, filters
+        if self.convolutions:
+            found.append(Stage("flatten", (height, width, channels)))
+        for at, (fan_in, fan_out) in enumerate(pairwise(self.widths)):
+            if at < len(self.noise):
+                found.append(Stage("noise", stddev=self.noise[at]))
+            found.append(Stage("dense", (fan_in, fan_out)))
+            if at < len(self.widths) - 2:
+                found += self._activated(fan_out)
+        return found
+
+    def _activated(self, features: int) -> list[Stage]:
+        norm = [Stage("normalize", (features,))] if self.normalized else []
+        return [*norm, Stage("activate")]
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of a step's matrix products.
+        """Floating-point operations of a step's matrix products, and of convolutions as such.
 
         Forward, weight gradient and input gradient take 2*B*K*N each; nobody needs the gradient
         of the data, so the first layer has no third one.
         """
-        products = [fan_in * fan_out for fan_in, fan_out in pairwise(self.widths)]
+        products = [
+            stage.positions * math.prod(stage.shape)
+            for stage in self.stages
+            if stage.kind in ("convolution", "dense")
+        ]
         return 2 * self.batch_size * (3 * sum(products) - products[0])
+
+    @property
+    def learnt(self) -> list[Stage]:
+        """The stages that have parameters."""
+        return [s for s in self.stages if s.kind in ("convolution", "normalize", "dense")]
 
     @property
     def weights(self) -> int:
         """The number of parameters."""
-        return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(self.widths))
+        return sum(math.prod(stage.shape) + stage.shape[-1] for stage in self.learnt)
 
     def data(self, samples: int | None = None) -> Data:
         """Return inputs and targets of whole batches, always the same ones."""
@@ -90,9 +167,10 @@ class Workload:
         return np.ascontiguousarray(x[:whole], np.float32), y[:whole]
 
     def initial(self) -> Real:
-        """Return initial parameters, flat, each weight (fan_in, fan_out) before its bias.
+        """Return initial parameters, flat, the weight of each stage before its bias.
 
-        Normal with variance 2 / fan_in for relu, else 2 / (fan_in + fan_out); biases are zero.
+        Normal with variance 2 / fan_in for relu, else 2 / (fan_in + fan_out); biases are zero, and
+        factors of normalization one.
         Positive weights sum to one for every unit, so that depth changes no scale; biases are 0.1
         there, and every other unit of the first layer has its sign turned: else half of the samples
         would give the same activations, and jump over a kink together.
@@ -100,8 +178,12 @@ class Workload:
         rng = np.random.default_rng(SEED)
         flat = np.zeros(self.weights, np.float32)
         for number, (weight, bias) in enumerate(self.split(flat)):
-            fan_in, fan_out = weight.shape
-            variance = 2 / (fan_in if self.activation == "relu" else fan_in + fan_out)
+            if weight.ndim == 1:
+                weight[...] = 1
+                continue
+            *around, channels, fan_out = weight.shape
+            size = math.prod(around)
+            variance = 2 / (size * channels + (0 if self.activation == "relu" else size * fan_out))
             weight[...] = rng.standard_normal(weight.shape) * np.sqrt(variance)
             if self.positive:
                 weight[...] = np.abs(weight) / np.abs(weight).sum(axis=0)
@@ -111,22 +193,41 @@ class Workload:
         return flat
 
     def split(self, flat: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        """Return weight and bias of each layer, as views."""
+        """Return weight and bias of each stage that has them, as views."""
         views, start = [], 0
-        for fan_in, fan_out in pairwise(self.widths):
-            middle, stop = start + fan_in * fan_out, start + (fan_in + 1) * fan_out
-            views.append((flat[start:middle].reshape(fan_in, fan_out), flat[middle:stop]))
+        for stage in self.learnt:
+            middle = start + math.prod(stage.shape)
+            stop = middle + stage.shape[-1]
+            views.append((flat[start:middle].reshape(stage.shape), flat[middle:stop]))
             start = stop
         return views
 
     def evaluate(self, parameters: NDArray[Any], x: Real, y: NDArray[Any]) -> float:
-        """Return the loss on the first samples without noise, in float64."""
+        """Return the loss on the first samples without noise, in float64.
+
+        Normalization goes by their own mean and variance, as it does in training.
+        """
         values, targets = x[:EVALUATED].astype(np.float64), y[:EVALUATED]
-        layers = self.split(parameters.astype(np.float64))
-        for number, (weight, bias) in enumerate(layers, 1):
-            values = values @ weight + bias
-            if number < len(layers):
+        if self.convolutions:
+            values = values.reshape(-1, *self.image)
+        pairs = iter(self.split(parameters.astype(np.float64)))
+        for stage in self.stages:
+            if stage.kind == "convolution":
+                values = convolved(values, *next(pairs), padding=stage.padding)
+            elif stage.kind == "dense":
+                weight, bias = next(pairs)
+                values = values @ weight + bias
+            elif stage.kind == "normalize":
+                factor, shift = next(pairs)
+                axes = tuple(range(values.ndim - 1))
+                spread = np.sqrt(values.var(axis=axes) + NORM_EPSILON)
+                values = (values - values.mean(axis=axes)) / spread * factor + shift
+            elif stage.kind == "activate":
                 values = ACTIVATIONS[self.activation](values)
+            elif stage.kind == "pool":
+                values = pooled(values, self.pooling)
+            elif stage.kind == "flatten":
+                values = values.reshape(len(values), -1)
         if self.loss == "mse":
             return float(np.mean((values - targets) ** 2))
         if self.loss == "sigmoid_cross_entropy":
@@ -140,6 +241,24 @@ ACTIVATIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "tanh": np.tanh,
     "sigmoid": lambda z: 0.5 + 0.5 * np.tanh(0.5 * z),
 }
+
+
+def convolved(
+    x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any], *, padding: str
+) -> NDArray[Any]:
+    """Return x (n, height, width, channels) convolved with (size, size, channels, filters)."""
+    if padding == "same":
+        edge = (len(weight) // 2, len(weight) // 2)
+        x = np.pad(x, ((0, 0), edge, edge, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, weight.shape[:2], axis=(1, 2))
+    return np.tensordot(windows, weight.transpose(2, 0, 1, 3), axes=3) + bias
+
+
+def pooled(x: NDArray[Any], pooling: str) -> NDArray[Any]:
+    """Return the largest or the mean of each 2x2 square of (n, height, width, channels)."""
+    n, height, width, channels = x.shape
+    squares = x.reshape(n, height // 2, 2, width // 2, 2, channels)
+    return squares.max(axis=(2, 4)) if pooling == "max" else squares.mean(axis=(2, 4))
 
 
 def mnist(rng: np.random.Generator, samples: int) -> Data:
@@ -242,6 +361,15 @@ WORKLOADS = {
         ),
         Workload(
             "dll", (784, 500, 250, 10), "sigmoid", _SOFTMAX, 100, "sgd", 0.05, mnist, momentum=0.9,
+        ),
+        Workload(
+            "lenet", (256, 120, 84, 10), "relu", _SOFTMAX, 128, "adam", 0.001, mnist,
+            image=(28, 28, 1), convolutions=((6, "valid"), (16, "valid")), samples=12_800,
+        ),
+        Workload(
+            "lenet-norm", (400, 120, 84, 10), "sigmoid", _SOFTMAX, 128, "adam", 0.001, mnist,
+            image=(28, 28, 1), convolutions=((6, "same"), (16, "valid")), samples=12_800,
+            pooling="average", normalized=True,
         ),
     )
 }  # fmt: skip

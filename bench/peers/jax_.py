@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from workloads import Real
+from workloads import NORM_EPSILON, Real
 
 from peers.side import Side, Work
 
@@ -30,7 +30,8 @@ class Jax(Side):
 
     def __init__(self, work: Work, threads: int) -> None:  # noqa: ARG002
         self.work = work
-        self.x, self.y = jax.device_put(work.x), jax.device_put(work.y)
+        x = work.x.reshape(-1, *work.workload.image) if work.workload.convolutions else work.x
+        self.x, self.y = jax.device_put(x), jax.device_put(work.y)
         self.orders = [jax.device_put(order.astype(np.int32)) for order in work.batches]
         self._epoch = jax.jit(self._scan, donate_argnums=0)
         self.reset()
@@ -65,13 +66,31 @@ class Jax(Side):
 
     def _loss(self, parameters: Tree, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
         workload = self.work.workload
-        for at, (weight, bias) in enumerate(parameters):
-            if at < len(workload.noise):
+        pairs = iter(parameters)
+        for at, stage in enumerate(workload.stages):
+            if stage.kind == "noise":
                 draws = jax.random.normal(jax.random.fold_in(key, at), x.shape)
-                x = x + workload.noise[at] * draws
-            x = x @ weight + bias
-            if at < len(parameters) - 1:
+                x = x + stage.stddev * draws
+            elif stage.kind == "dense":
+                weight, bias = next(pairs)
+                x = x @ weight + bias
+            elif stage.kind == "convolution":
+                weight, bias = next(pairs)
+                layout = ("NHWC", "HWIO", "NHWC")
+                x = bias + lax.conv_general_dilated(
+                    x, weight, (1, 1), stage.padding.upper(), dimension_numbers=layout
+                )
+            elif stage.kind == "normalize":
+                factor, shift = next(pairs)
+                axes = tuple(range(x.ndim - 1))
+                scale = lax.rsqrt(x.var(axis=axes) + NORM_EPSILON)
+                x = (x - x.mean(axis=axes)) * scale * factor + shift
+            elif stage.kind == "activate":
                 x = ACTIVATIONS[workload.activation](x)
+            elif stage.kind == "pool":
+                x = _pooled(x, workload.pooling)
+            elif stage.kind == "flatten":
+                x = x.reshape(len(x), -1)
         if workload.loss == "mse":
             return jnp.mean((x - y) ** 2)
         if workload.loss == "sigmoid_cross_entropy":
@@ -105,6 +124,13 @@ class Jax(Side):
     def version() -> str:
         """Return JAX's version."""
         return str(jax.__version__)
+
+
+def _pooled(x: jax.Array, pooling: str) -> jax.Array:
+    square = (1, 2, 2, 1)
+    if pooling == "max":
+        return lax.reduce_window(x, -jnp.inf, lax.max, square, square, "VALID")
+    return lax.reduce_window(x, 0.0, lax.add, square, square, "VALID") / 4
 
 
 def _lerp(old: Tree, new: Tree, kept: float) -> Tree:

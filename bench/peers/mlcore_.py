@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from workloads import SEED, Real
 
 import mlcore
@@ -37,28 +40,43 @@ class Mlcore(Side):
 
     def __init__(self, work: Work, threads: int) -> None:  # noqa: ARG002
         self.work = work
+        self.x = work.x.reshape(-1, *work.workload.image) if work.workload.convolutions else work.x
         self.stopwatch = Stopwatch()
         self.reset()
 
     def reset(self) -> None:
         """Make the model anew: shuffling and noise count from its first epoch."""
         workload = self.work.workload
-        self.model = mlcore.Sequential(_layers(self.work), seed=SEED).build(workload.widths[0])
-        self.model.parameters[...] = self.work.initial
+        self.model = mlcore.Sequential(_layers(self.work), seed=SEED).build(self.x.shape[1:])
+        pairs = workload.split(self.work.initial)
+        for ours, given in zip(self._pairs(), pairs, strict=True):
+            for target, values in zip(ours, given, strict=True):
+                target[...] = values
         self.optimizer = _optimizer(self.work)
 
     def train(self, epochs: int) -> None:
         """Call `fit`."""
         workload = self.work.workload
         self.model.fit(
-            self.work.x, self.work.y, loss=workload.loss, optimizer=self.optimizer,
+            self.x, self.work.y, loss=workload.loss, optimizer=self.optimizer,
             epochs=epochs, batch_size=workload.batch_size, shuffle=workload.shuffle, verbose=0,
             evaluate_train=False, callbacks=self.stopwatch,
         )  # fmt: skip
 
     def parameters(self) -> Real:
-        """Return the model's own flat vector."""
-        return self.model.parameters.copy()
+        """Return what is learnt; the model's flat vector has running statistics too."""
+        return np.concatenate([part.ravel() for pair in self._pairs() for part in pair])
+
+    def _pairs(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """Return weight and bias, or factor and shift, of each layer, as views."""
+        layers: list[Any] = self.model.layers
+        return [
+            (layer.gamma, layer.beta)
+            if isinstance(layer, mlcore.BatchNorm)
+            else (layer.weight, layer.bias)
+            for layer in layers
+            if isinstance(layer, mlcore.BatchNorm | mlcore.Conv2D | mlcore.Dense)
+        ]
 
     @property
     def seconds(self) -> float:
@@ -72,13 +90,26 @@ class Mlcore(Side):
 
 
 def _layers(work: Work) -> list[Layer]:
-    workload = work.workload
-    hidden = [mlcore.Dense(width, workload.activation) for width in workload.widths[1:-1]]
-    layers: list[Layer] = []
-    for at, dense in enumerate([*hidden, mlcore.Dense(workload.widths[-1])]):
-        if at < len(workload.noise):
-            layers.append(mlcore.GaussianNoise(workload.noise[at]))
-        layers.append(dense)
+    workload, layers = work.workload, list[Layer]()
+    stages = workload.stages
+    for stage, behind in zip(stages, [*stages[1:], None], strict=True):
+        activated = behind is not None and behind.kind == "activate"
+        activation = workload.activation if activated else "identity"
+        width = stage.shape[-1] if stage.shape else 0
+        if stage.kind == "noise":
+            layers.append(mlcore.GaussianNoise(stage.stddev))
+        elif stage.kind == "convolution":
+            layers.append(mlcore.Conv2D(
+                width, stage.shape[0], padding=stage.padding, activation=activation
+            ))  # fmt: skip
+        elif stage.kind == "dense":
+            layers.append(mlcore.Dense(width, activation))
+        elif stage.kind == "normalize":
+            layers += [mlcore.BatchNorm(), mlcore.Activation(workload.activation)]
+        elif stage.kind == "pool":
+            layers.append(mlcore.MaxPool(2) if workload.pooling == "max" else mlcore.AvgPool(2))
+        elif stage.kind == "flatten":
+            layers.append(mlcore.Flatten())
     return layers
 
 

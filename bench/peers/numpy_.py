@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from workloads import ACTIVATIONS, Real
 
-from peers.side import Side, Work
+from peers.side import CannotError, Side, Work
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -17,6 +17,8 @@ class Numpy(Side):
     """Trains views of one flat vector, which the optimizer updates as a whole."""
 
     def __init__(self, work: Work, threads: int) -> None:  # noqa: ARG002
+        if work.workload.convolutions:
+            raise CannotError("nobody writes convolutions in plain NumPy for their speed")
         self.work = work
         self.gradient = np.empty_like(work.initial)
         self.reset()

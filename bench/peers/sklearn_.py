@@ -24,6 +24,8 @@ class Sklearn(Side):
     def __init__(self, work: Work, threads: int) -> None:  # noqa: ARG002
         if work.workload.noise:
             raise CannotError("it has no noise layers")
+        if work.workload.convolutions:
+            raise CannotError("it has no convolutions")
         self.work = work
         self.classes = None if work.workload.loss == "mse" else np.unique(work.y)
         self.y = work.y if work.y.shape[1:] != (1,) else work.y[:, 0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from workloads import Real
+from workloads import NORM_EPSILON, Real, Stage, Workload
 
 from peers.side import Side, Work
 
@@ -38,6 +39,9 @@ class Torch(Side):
         torch.set_num_threads(threads)
         self.work = work
         self.x, self.y = torch.from_numpy(work.x), torch.from_numpy(work.y)
+        if work.workload.convolutions:
+            images = self.x.reshape(-1, *work.workload.image)
+            self.x = images.permute(0, 3, 1, 2).contiguous()
         self.batches = torch.from_numpy(work.batches)
         self.loss = LOSSES[work.workload.loss]
         self.reset()
@@ -46,17 +50,20 @@ class Torch(Side):
         """Make model and optimizer anew."""
         workload = self.work.workload
         modules: list[nn.Module] = []
-        pairs = workload.split(self.work.initial)
-        for at, (weight, bias) in enumerate(pairs):
-            if at < len(workload.noise):
-                modules.append(Noise(workload.noise[at]))
-            linear = nn.Linear(*weight.shape)
-            with torch.no_grad():
-                linear.weight.copy_(torch.from_numpy(weight.T.copy()))
-                linear.bias.copy_(torch.from_numpy(bias))
-            modules.append(linear)
-            if at < len(pairs) - 1:
-                modules.append(ACTIVATIONS[workload.activation]())
+        self.views: list[tuple[Tensor, Tensor]] = []
+        pairs = iter(workload.split(self.work.initial))
+        grid: tuple[int, ...] = ()
+        for stage in workload.stages:
+            module = _module(stage, workload, images=bool(workload.convolutions) and not grid)
+            modules.append(module)
+            if stage.kind == "flatten":
+                grid = stage.shape
+            if stage.kind in ("convolution", "dense", "normalize"):
+                views = _views(module, grid if stage.shape[0] == math.prod(grid) else ())
+                with torch.no_grad():
+                    for view, values in zip(views, next(pairs), strict=True):
+                        view.copy_(torch.from_numpy(values).reshape(view.shape))
+                self.views.append(views)
         self.model = nn.Sequential(*modules)
         parameters, rate = self.model.parameters(), workload.learning_rate
         self.optimizer: torch.optim.Optimizer
@@ -80,15 +87,50 @@ class Torch(Side):
         self.optimizer.step()
 
     def parameters(self) -> Real:
-        """Return the weights transposed to (fan_in, fan_out)."""
-        linears = [module for module in self.model if isinstance(module, nn.Linear)]
-        parts = [part for linear in linears for part in (linear.weight.T, linear.bias)]
-        return np.concatenate([part.detach().numpy().ravel() for part in parts])
+        """Return the weights in the order and the layout of the workload."""
+        return np.concatenate(
+            [view.detach().numpy().ravel() for pair in self.views for view in pair]
+        )
 
     @staticmethod
     def version() -> str:
         """Return PyTorch's version."""
         return str(torch.__version__)
+
+
+def _module(stage: Stage, workload: Workload, *, images: bool) -> nn.Module:
+    if stage.kind == "noise":
+        return Noise(stage.stddev)
+    if stage.kind == "activate":
+        return ACTIVATIONS[workload.activation]()
+    if stage.kind == "pool":
+        return nn.MaxPool2d(2) if workload.pooling == "max" else nn.AvgPool2d(2)
+    if stage.kind == "flatten":
+        return nn.Flatten()
+    if stage.kind == "dense":
+        return nn.Linear(*stage.shape)
+    if stage.kind == "convolution":
+        size, _, channels, filters = stage.shape
+        return nn.Conv2d(channels, filters, size, padding=stage.padding)
+    norm = nn.BatchNorm2d if images else nn.BatchNorm1d
+    return norm(stage.shape[0], NORM_EPSILON, momentum=0.01)
+
+
+def _views(module: Any, grid: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return weight and bias with the axes of the workload, which has channels last.
+
+    `grid` is (height, width, channels) of what was flattened in front of a dense layer: PyTorch has
+    the channels first there too.
+    """
+    weight = module.weight.detach()
+    if weight.ndim == 4:
+        weight = weight.permute(2, 3, 1, 0)
+    elif grid:
+        height, width, channels = grid
+        weight = weight.reshape(-1, channels, height, width).permute(2, 3, 1, 0)
+    elif weight.ndim == 2:
+        weight = weight.T
+    return weight, module.bias.detach()
 
 
 SIDE = Torch

@@ -8,10 +8,15 @@
 #ifndef MLCORE_NORMALIZATION_H
 #define MLCORE_NORMALIZATION_H
 
+#include "activations.h"
 #include "lanes.h"
 
-/* Sums of so many channels are kept in registers at once. */
-enum { ABREAST = 8 };
+enum {
+    /* Sums of so many channels are kept in registers at once. */
+    ABREAST = 8,
+    /* Vectors that stay in the first-level cache until the activation comes to them. */
+    AT_HAND = 128
+};
 
 #define BODY "normalization.h"
 #include "precisions.h"
@@ -89,16 +94,27 @@ static void NAME(invert_roots)(
         inverse[c] = (real)(1 / __builtin_sqrt((double)variance[c] + epsilon));
 }
 
-/* out = (x - mean) * inverse * gamma + beta; gamma and beta may be NULL. */
+/* out = activation((x - mean) * inverse * gamma + beta), and `pre` before the activation; gamma, beta
+ * and pre may be NULL. So many positions at a time that they are still at hand for the activation. */
 static void NAME(normalize)(
     const real *x, ptrdiff_t positions, ptrdiff_t channels, const real *mean, const real *inverse,
-    const real *gamma, const real *beta, real *out)
+    const real *gamma, const real *beta, int code, real parameter, real *pre, real *out)
 {
-    for (ptrdiff_t m = 0; m < positions; m++)
-        for (ptrdiff_t c = 0; c < channels; c++, x += LANES, out += LANES) {
-            const vec apart = (*(const vec_u *)x - mean[c]) * inverse[c];
-            *(vec_u *)out = apart * (gamma ? gamma[c] : 1) + (beta ? beta[c] : 0);
-        }
+    const ptrdiff_t abreast = larger_of(1, AT_HAND / channels), position = channels * LANES;
+    real *z = pre ? pre : out;
+    for (ptrdiff_t m = 0; m < positions; m += abreast) {
+        const ptrdiff_t row = smaller_of(abreast, positions - m) * position;
+        for (ptrdiff_t done = 0; done < row; done += position)
+            for (ptrdiff_t c = 0; c < channels; c++, x += LANES) {
+                const vec apart = (*(const vec_u *)x - mean[c]) * inverse[c];
+                *(vec_u *)(z + done + c * LANES) =
+                    apart * (gamma ? gamma[c] : 1) + (beta ? beta[c] : 0);
+            }
+        if (code != IDENTITY || pre)
+            NAME(activate)(code, parameter, z, row, out, row, 1, row);
+        z += row;
+        out += row;
+    }
 }
 
 /* sums[c] = sum of grad, sums[channels + c] = sum of grad * (x - mean) * inverse. */

@@ -76,7 +76,8 @@ static void NAME(run_group)(
     case AVG_POOL_BACKWARD: NAME(avg_pool_backward)(g, grad, out); break;
     case MOMENTS: NAME(moments)(x, samples, positions, channels, wide); break;
     case NORMALIZE:
-        NAME(normalize)(x, positions, channels, mean, inverse, gamma, beta, out);
+        NAME(normalize)(
+            x, positions, channels, mean, inverse, gamma, beta, op->activation, number, pre, out);
         break;
     case NORMALIZE_SUMS:
         NAME(normalize_sums)(grad, x, positions, channels, mean, inverse, wide);

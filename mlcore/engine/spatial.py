@@ -20,6 +20,8 @@ from mlcore.plan import Buffer, Operation, aligned_zeros
 if TYPE_CHECKING:
     from mlcore.engine.wide import WideCompiler
 
+# What reads an element of the gradient only to write the result's.
+ELEMENTWISE_BACKWARD = ("activation_backward", "batch_norm_backward", "normalize_backward")
 WINDOW = ("stride_h", "stride_w", "pad_top", "pad_left")
 
 
@@ -65,11 +67,35 @@ class Spatial:
         for op in self.operations:
             for buffer in op.buffers.values():
                 if buffer.place == "arena" and _name(buffer) not in self.compiler.places:
-                    self._place(_name(buffer), math.prod(buffer.sample))
+                    over = self._written_over(op, buffer)
+                    if over is not None:
+                        self.compiler.places[_name(buffer)] = self.compiler.places[_name(over)]
+                    else:
+                        self._place(_name(buffer), math.prod(buffer.sample))
             if op.kernel == "conv2d":
                 geometry = _geometry(op)
                 if _leaves(geometry):
                     self._place(_field(op), math.prod(_surrounded(geometry)) * geometry["channels"])
+
+    def _written_over(self, op: Operation, result: Buffer) -> Buffer | None:
+        """Return the gradient in whose place a result may come, as nothing else reads it.
+
+        The fewer buffers, the more of them stay in the caches.
+        """
+        if op.kernel not in ELEMENTWISE_BACKWARD or result is op.arguments["grad"]:
+            return None
+        grad: Buffer = op.arguments["grad"]
+        is_result = result in (op.arguments.get("out"), op.arguments.get("dx"))
+        return grad if is_result and self._read_by(grad) == [op] else None
+
+    def _read_by(self, buffer: Buffer) -> list[Operation]:
+        """Return the operations that read the memory of a buffer."""
+        return [
+            op
+            for op in self.compiler.rest
+            for name, other in op.buffers.items()
+            if other.memory == buffer.memory and TABLE[op.kernel].arrays[name].role != "out"
+        ]
 
     def _place(self, name: str, size: int) -> None:
         stride = size * self.lanes
@@ -142,20 +168,25 @@ class Spatial:
             field = self.compiler.rows(_field(op))
             self.compiler.program.add("surround", "rows", x=x, out=field, geometry=geometry)
             x, geometry = field, _inside(geometry)
-        fields: dict[str, Any] = {"out": self._at(given["out"])}
-        following = self._activation_behind(op)
-        if following is not None:
-            self.fused.append(following)
-            kept = following.arguments["out"].memory != given["out"].memory
-            fields = {
-                "out": self._at(following.arguments["out"]),
-                "pre": fields["out"] if kept else None,
-                **self.compiler.activation_fields(following.arguments),
-            }
         self.compiler.program.add(
             "convolution", "rows", x=x, weights=self._parameter(given["w"]),
-            beta=self._parameter(given["b"]), geometry=geometry, **fields,
+            beta=self._parameter(given["b"]), geometry=geometry, **self._activated(op),
         )  # fmt: skip
+
+    def _activated(self, op: Operation) -> dict[str, Any]:
+        """Return the fields for what an operation makes, and for the activation behind it."""
+        out = op.arguments["out"]
+        following = self._activation_behind(op)
+        if following is None:
+            return {"out": self._at(out)}
+        self.fused.append(following)
+        result = following.arguments["out"]
+        kept = result.memory != out.memory and self._read_by(out) != [following]
+        return {
+            "out": self._at(result),
+            "pre": self._at(out) if kept else None,
+            **self.compiler.activation_fields(following.arguments),
+        }
 
     def _activation_behind(self, op: Operation) -> Operation | None:
         operations = self.compiler.rest
@@ -229,9 +260,9 @@ class Spatial:
         self.compiler.program.add("moments", "rows", x=x, **moments)
         self.compiler.program.add("join_moments", "cells", **joined)
         self.compiler.program.add(
-            "normalize", "rows", x=x, out=self._at(given["out"]), positions=positions,
-            columns=channels, gamma=self._parameter(given["gamma"]),
-            beta=self._parameter(given["beta"]), **kept,
+            "normalize", "rows", x=x, positions=positions, columns=channels,
+            gamma=self._parameter(given["gamma"]), beta=self._parameter(given["beta"]), **kept,
+            **self._activated(op),
         )  # fmt: skip
         # The running averages wait until it is known that the loss is a number.
         running = {
@@ -253,9 +284,9 @@ class Spatial:
         _, positions, channels = given["x"].shape
         kept = self._given_moments(op)
         self.compiler.program.add(
-            "normalize", "rows", x=self._at(given["x"]), out=self._at(given["out"]),
-            positions=positions, columns=channels, gamma=self._parameter(given["gamma"]),
-            beta=self._parameter(given["beta"]), **kept,
+            "normalize", "rows", x=self._at(given["x"]), positions=positions, columns=channels,
+            gamma=self._parameter(given["gamma"]), beta=self._parameter(given["beta"]), **kept,
+            **self._activated(op),
         )  # fmt: skip
 
     def _given_moments(self, op: Operation) -> dict[str, int]:
