@@ -15,10 +15,15 @@ from mlcore import (
     Adagrad,
     Adam,
     AdamW,
+    Conv1D,
+    Conv2D,
     Dense,
+    Embedding,
+    Flatten,
     InputError,
     MaxNorm,
     Norm,
+    Reshape,
     RMSprop,
     Sequential,
     kernels,
@@ -540,3 +545,73 @@ def test_a_checkpoint_keeps_all_settings(tmp_path):
         again.optimizer_state["square_sum"], model.optimizer_state["square_sum"]
     )
     assert (again.optimizer_state["square_sum"] >= 0.2).all()
+
+
+def of_filters(backend, sequence=None, image=None):
+    """Return a network of filters over sequences of four things, and then over an image."""
+    layers = [
+        Embedding(5, 3, embeddings_regularizer=L2(0.1)),
+        Conv1D(4, 2, activation="tanh", **(sequence or {})),
+        Reshape((3, 2, 2)),
+        Conv2D(2, 2, **(image or {})),
+        Flatten(),
+        Dense(2),
+    ]
+    return Sequential(layers, seed=3, backend=backend, dtype="float64").build(4)
+
+
+def sequences(samples):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 5, (samples, 4)), rng.integers(0, 2, samples)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+class TestFilters:
+    def test_have_penalties(self, backend):
+        x, y = sequences(6)
+        penalized = of_filters(
+            backend, {"kernel_regularizer": L1(0.02)}, {"bias_regularizer": L2(0.3)}
+        )
+        penalized.layers[3].bias = [0.5, -1]
+        loss, gradients = penalized.loss_and_gradients(x, y)
+        bare = of_filters(backend)
+        bare.layers[3].bias = [0.5, -1]
+        without, expected = bare.loss_and_gradients(x, y)
+        weight = penalized.layers[1].weight
+        assert loss == pytest.approx(without + 0.02 * np.abs(weight).sum() + 0.3 * 1.25, rel=1e-12)
+        for name, extra in (
+            (("conv1d_1", "weight"), 0.02 * np.sign(weight)),
+            (("conv2d_1", "bias"), 0.6 * penalized.layers[3].bias),
+        ):
+            place = penalized.places[name]
+            expected[place.start : place.stop] += extra.ravel()
+        np.testing.assert_allclose(gradients, expected, rtol=1e-9, atol=1e-15)
+
+    def test_and_vectors_stay_within_limits(self, backend):
+        limited = of_filters(
+            backend, {"kernel_constraint": MaxNorm(0.5, axis=(0, 1))},
+            {"kernel_constraint": MaxNorm(0.4, axis=(0, 1, 2))},
+        )  # fmt: skip
+        free = of_filters(backend)
+        x, y = sequences(64)
+        for model in (limited, free):
+            model.fit(x, y, optimizer=SGD(1.0), epochs=5, batch_size=8, verbose=0)
+        for at, limit in ((1, 0.5), (3, 0.4)):
+            largest = {}
+            for model in (limited, free):
+                weight = model.layers[at].weight
+                norms = np.linalg.norm(weight.reshape(-1, weight.shape[-1]), axis=0)
+                largest[model] = norms.max()
+            assert largest[limited] <= limit * (1 + 1e-12) < largest[free]
+
+    def test_are_saved_with_both(self, backend, tmp_path):
+        limited = {"kernel_regularizer": "l1", "kernel_constraint": MaxNorm(0.5, axis=(0, 1))}
+        model = of_filters(backend, limited)
+        model.save(tmp_path / "model.h5")
+        again = mlcore.load(tmp_path / "model.h5")
+        for ours, theirs in zip(model.layers, again.layers, strict=True):
+            assert ours.config() == theirs.config()
+
+    def test_refuse_other_axes(self, backend):
+        with pytest.raises(InputError, match=r"the weight of conv2d_1.* must be \(0, 1, 2\)"):
+            of_filters(backend, None, {"kernel_constraint": MaxNorm(0.5)})

@@ -159,6 +159,11 @@ def check_size(value: Any, what: str) -> int:
     return int(value)
 
 
+def config_of(part: Regularizer | MaxNorm | None) -> dict[str, Any] | None:
+    """Return the configuration of what a layer may have or not."""
+    return None if part is None else part.config()
+
+
 def check_lengths(value: Any, axes: int, what: str) -> tuple[int, ...]:
     """Return a length for each of `axes`, given as one for all of them or as one each."""
     if not isinstance(value, (list, tuple)):

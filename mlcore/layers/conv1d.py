@@ -21,6 +21,8 @@ class Conv1D(Convolution):
         Length of the filters, and steps from one place to the next.
     padding, activation, use_bias, kernel_initializer, bias_initializer, trainable
         As for `Conv2D`.
+    kernel_regularizer, bias_regularizer, kernel_constraint
+        Likewise; the axes of a limit are (0, 1).
 
     Attributes
     ----------

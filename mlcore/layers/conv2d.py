@@ -33,6 +33,10 @@ class Conv2D(Convolution):
     kernel_initializer, bias_initializer : str or Initializer
         As in Keras, Glorot uniform and zeros by default; fan_in counts the kernel's places times
         the channels, fan_out the places times the filters.
+    kernel_regularizer, bias_regularizer : str, dict or Regularizer, optional
+        As for `Dense`.
+    kernel_constraint : dict or MaxNorm, optional
+        ``MaxNorm(3, axis=(0, 1, 2))``: a limit to the norm of each filter.
     trainable : bool
         False freezes weight and bias.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlcore import initializers
+from mlcore import constraints, initializers, regularizers
+from mlcore.constraints import MaxNorm
 from mlcore.initializers import Initializer
 from mlcore.kernels import ACTIVATIONS
 from mlcore.kernels.errors import InputError
@@ -19,7 +20,9 @@ from mlcore.layers.base import (
     Shape,
     check_lengths,
     check_size,
+    config_of,
 )
+from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from mlcore.plan import Buffer, Lowering
@@ -44,6 +47,9 @@ class Convolution(Layer):
         use_bias: bool = True,
         kernel_initializer: str | Initializer | dict[str, Any] = "glorot_uniform",
         bias_initializer: str | Initializer | dict[str, Any] = "zeros",
+        kernel_regularizer: str | Regularizer | dict[str, Any] | None = None,
+        bias_regularizer: str | Regularizer | dict[str, Any] | None = None,
+        kernel_constraint: str | MaxNorm | dict[str, Any] | None = None,
         trainable: bool = True,
     ) -> None:
         super().__init__(trainable=trainable)
@@ -61,6 +67,9 @@ class Convolution(Layer):
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
 
     def build(self, input_shape: Shape) -> list[ParameterSpec]:
         """Ask for a weight (*kernel_size, channels, filters) and a bias (filters,)."""
@@ -78,11 +87,21 @@ class Convolution(Layer):
         places = math.prod(self.kernel_size)
         fans = places * channels, places * self.filters
         shape = (*self.kernel_size, channels, self.filters)
-        specs = [ParameterSpec("weight", shape, self.kernel_initializer, *fans)]
+        if self.kernel_constraint is not None:
+            self.kernel_constraint.check(shape, f"the weight of {self.name}")
+        specs = [
+            ParameterSpec(
+                "weight", shape, self.kernel_initializer, *fans,
+                regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+            )
+        ]  # fmt: skip
         if self.use_bias:
             specs.append(
-                ParameterSpec("bias", (self.filters,), self.bias_initializer, *fans, decays=False)
-            )
+                ParameterSpec(
+                    "bias", (self.filters,), self.bias_initializer, *fans, decays=False,
+                    regularizer=self.bias_regularizer,
+                )
+            )  # fmt: skip
         return specs
 
     def lower(self, plan: Lowering, x: Buffer) -> tuple[Buffer, Backward | None]:
@@ -155,5 +174,8 @@ class Convolution(Layer):
             "use_bias": self.use_bias,
             "kernel_initializer": self.kernel_initializer.config(),
             "bias_initializer": self.bias_initializer.config(),
+            "kernel_regularizer": config_of(self.kernel_regularizer),
+            "bias_regularizer": config_of(self.bias_regularizer),
+            "kernel_constraint": config_of(self.kernel_constraint),
             "trainable": self.trainable,
         }

@@ -11,7 +11,7 @@ from mlcore.constraints import MaxNorm
 from mlcore.initializers import Initializer
 from mlcore.kernels.errors import InputError
 from mlcore.layers import activation as activations
-from mlcore.layers.base import Backward, Layer, ParameterSpec, Shape, check_size
+from mlcore.layers.base import Backward, Layer, ParameterSpec, Shape, check_size, config_of
 from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
@@ -158,13 +158,9 @@ class Dense(Layer):
             "activation": self.activation.config(),
             "kernel_initializer": self.kernel_initializer.config(),
             "bias_initializer": self.bias_initializer.config(),
-            "kernel_regularizer": _config(self.kernel_regularizer),
-            "bias_regularizer": _config(self.bias_regularizer),
-            "kernel_constraint": _config(self.kernel_constraint),
+            "kernel_regularizer": config_of(self.kernel_regularizer),
+            "bias_regularizer": config_of(self.bias_regularizer),
+            "kernel_constraint": config_of(self.kernel_constraint),
             "use_bias": self.use_bias,
             "trainable": self.trainable,
         }
-
-
-def _config(part: Regularizer | MaxNorm | None) -> dict[str, Any] | None:
-    return None if part is None else part.config()

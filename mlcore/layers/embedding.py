@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlcore import initializers
+from mlcore import initializers, regularizers
 from mlcore.initializers import Initializer
 from mlcore.kernels.errors import InputError
 from mlcore.layers.base import (
@@ -14,7 +14,9 @@ from mlcore.layers.base import (
     ParameterView,
     Shape,
     check_size,
+    config_of,
 )
+from mlcore.regularizers import Regularizer
 
 if TYPE_CHECKING:
     from mlcore.plan import Buffer, Lowering
@@ -38,6 +40,8 @@ class Embedding(Layer):
         The length of their vectors.
     embeddings_initializer : str or Initializer
         As in Keras, uniform in [-0.05, 0.05) by default.
+    embeddings_regularizer : str, dict or Regularizer, optional
+        A penalty on the vectors, as for `Dense`.
     trainable : bool
         False freezes the vectors.
 
@@ -56,6 +60,7 @@ class Embedding(Layer):
         output_dim: int,
         *,
         embeddings_initializer: str | Initializer | dict[str, Any] = "uniform",
+        embeddings_regularizer: str | Regularizer | dict[str, Any] | None = None,
         trainable: bool = True,
     ) -> None:
         super().__init__(trainable=trainable)
@@ -64,6 +69,7 @@ class Embedding(Layer):
             raise InputError(f"input_dim of Embedding is at most {MOST:,}, not {input_dim:,}")
         self.output_dim = check_size(output_dim, "output_dim of Embedding")
         self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
 
     def build(self, input_shape: Shape) -> list[ParameterSpec]:
         """Ask for a weight (input_dim, output_dim)."""
@@ -74,7 +80,12 @@ class Embedding(Layer):
             )
         shape = (self.input_dim, self.output_dim)
         self.input_shape, self.output_shape = input_shape, (*input_shape, self.output_dim)
-        return [ParameterSpec("weight", shape, self.embeddings_initializer, *shape)]
+        return [
+            ParameterSpec(
+                "weight", shape, self.embeddings_initializer, *shape,
+                regularizer=self.embeddings_regularizer,
+            )
+        ]  # fmt: skip
 
     def lower(self, plan: Lowering, x: Buffer) -> tuple[Buffer, Backward | None]:
         """Add ``embedding`` and, behind it, ``embedding_backward``."""
@@ -99,5 +110,6 @@ class Embedding(Layer):
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "embeddings_initializer": self.embeddings_initializer.config(),
+            "embeddings_regularizer": config_of(self.embeddings_regularizer),
             "trainable": self.trainable,
         }
