@@ -265,7 +265,7 @@ class TestDashboard:
 
     def test_refuses(self, tmp_path):
         with pytest.raises(InputError, match="y is missing"):
-            plots.dashboard(mlp(), IMAGES)
+            plots.dashboard(mlp(), IMAGES.reshape(60, -1))
         with pytest.raises(InputError, match="no layer of this model"):
             plots.dashboard(Sequential([Activation("relu")]).build(3), IMAGES)
         with pytest.raises(InputError):

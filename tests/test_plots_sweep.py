@@ -111,6 +111,17 @@ def test_axes_and_errors(draw, columns):
         draw(empty, *columns, **more)
 
 
+def test_settings_may_be_lists():
+    rows = [
+        {"units": [8, 8], "rmse": 1.0},
+        {"units": [8], "rmse": 2.0},
+        {"units": [8], "rmse": 4.0},
+    ]
+    axes = plots.sweep_bars(rows, "units", "rmse")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["[8, 8]", "[8]"]
+    assert [bar.get_height() for bar in axes.patches] == [1, 3]
+
+
 def test_lines_need_numbers():
     rows = [{"init": "zeros", "accuracy": 0.1}]
     with pytest.raises(InputError, match=r"init is 'zeros', which is no number.*sweep_bars"):

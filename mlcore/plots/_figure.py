@@ -14,7 +14,6 @@ from mlcore.kernels.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every kind of colour vision.
@@ -113,7 +112,7 @@ def look(number: int, *, marker: bool = False) -> dict[str, Any]:
     return found | ({"marker": MARKERS[number % len(MARKERS)]} if marker else {})
 
 
-def logarithmic(axis: Axis) -> None:
+def logarithmic(axis: Any) -> None:
     """Make an axis logarithmic, with ticks that can be read where it spans few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -125,7 +124,7 @@ def logarithmic(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def whole_numbers(axis: Axis) -> None:
+def whole_numbers(axis: Any) -> None:
     """Have ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 

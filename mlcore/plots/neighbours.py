@@ -104,7 +104,8 @@ def tsne(
             alpha=0.75, markeredgewidth=0,
         )  # fmt: skip
         axes.text(
-            *np.median(own, axis=0), names[at] if names else str(at), fontsize=11,
+            float(np.median(own[:, 0])), float(np.median(own[:, 1])),
+            names[at] if names else str(at), fontsize=11,
             fontweight="bold", ha="center", va="center",
             bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
         )  # fmt: skip

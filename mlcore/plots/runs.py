@@ -113,8 +113,8 @@ def curves(
     if log:
         logarithmic(axes.yaxis)
     elif percent:
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -1.0), min(high, 101.0))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, -1.0), min(top, 101.0))
     whole_numbers(axes.xaxis)
     if len(drawn) > ENTRIES_INSIDE:
         legend_beside(axes)
@@ -199,7 +199,7 @@ def _table(
     ]
     epochs = sorted({epoch for run in measured for epoch in run})
     values = [[run.get(epoch, np.nan) for epoch in epochs] for run in measured if run]
-    return np.array(epochs, float), np.array(values, float).reshape(-1, len(epochs))
+    return np.array(epochs, float), np.array(values, float).reshape(len(values), len(epochs))
 
 
 def _band(

@@ -211,7 +211,7 @@ def _draw_layer(
 
 def _image(axes: Axes, picture: NDArray[Any], title: str, symmetric: bool = False) -> None:
     """Draw a picture with a scale below it; zero has the middle colour of a symmetric one."""
-    limits: dict[str, float] = {}
+    limits: dict[str, Any] = {}
     if symmetric:
         reach = float(np.nanmax(np.abs(picture))) or 1.0
         limits = {"vmin": -reach, "vmax": reach}
@@ -219,7 +219,7 @@ def _image(axes: Axes, picture: NDArray[Any], title: str, symmetric: bool = Fals
 
     image = axes.imshow(picture, cmap="cividis", interpolation="nearest", **limits)
     image.set_cmap(image.get_cmap().with_extremes(bad="white"))
-    bar = figure_of(axes).colorbar(
+    bar: Any = figure_of(axes).colorbar(
         image, ax=axes, location="bottom", shrink=0.8, pad=0.03, aspect=25
     )
     bar.ax.tick_params(labelsize=7)

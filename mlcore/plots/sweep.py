@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.errors import InputError, is_number, unknown
 from mlcore.plots._figure import (
     COLOURS,
     HATCHES,
@@ -73,7 +72,7 @@ def sweep_lines(
     axes = axes_of(ax)
     for number, (name, found) in enumerate(series.items()):
         for at in found:
-            if not _is_number(at):
+            if not is_number(at):
                 raise InputError(f"{x} is {at!r}, which is no number: draw it with sweep_bars")
         places = sorted(found)
         values = [found[at] for at in places]
@@ -235,8 +234,9 @@ def collect(rows: Rows, x: str, y: str, by: str | None) -> Series:
             raise unknown("column", name, known)
     series: Series = {}
     for row in table:
-        at, value, name = row.get(x), row.get(y), row.get(by) if by else None
-        if at is None or not _is_number(value) or (by and name is None):
+        at, name = _setting(row.get(x)), _setting(row.get(by)) if by else None
+        value: Any = row.get(y)
+        if at is None or not is_number(value) or (by and name is None):
             continue
         series.setdefault(name, {}).setdefault(at, []).append(float(value))
     if not series:
@@ -251,10 +251,11 @@ def words(column: str) -> str:
     return WORDS.get(column, column.replace("_", " "))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
+def _setting(value: Any) -> Any:
+    """Return a setting as what a dict takes for a key: lists of units are told by their text."""
+    return str(value) if isinstance(value, (list, dict, set)) else value
 
 
 def _ordered(settings: Iterable[Any]) -> list[Any]:
     found = list(dict.fromkeys(settings))
-    return sorted(found) if all(_is_number(setting) for setting in found) else found
+    return sorted(found) if all(is_number(setting) for setting in found) else found

@@ -130,7 +130,7 @@ def _violins(axes: Axes, arrays: Mapping[str, NDArray[Any]]) -> None:
         low, middle, high = np.percentile(values, (25, 50, 75))
         # A violin needs a spread; without one there is a dash where all values are.
         if np.ptp(values) > 1e-12 * max(1.0, float(np.abs(values).max())):
-            parts = axes.violinplot([values], [at], widths=0.85, showextrema=False)
+            parts: Any = axes.violinplot([values], [at], widths=0.85, showextrema=False)
             for body in parts["bodies"]:
                 body.set(facecolor=BLUE, edgecolor=BLUE, alpha=0.35)
         else:

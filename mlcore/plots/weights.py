@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from mlcore.model import Sequential
 
-Network = "Sequential | Mapping[str, NDArray[Any]]"
-
 
 def weight_histograms(
     networks: Sequential | Mapping[str, Any],
