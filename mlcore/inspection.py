@@ -40,7 +40,6 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "relu6": (0.0, 6.0),
     "tanh": (-1.0, 1.0),
     "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
     "softplus": (0.0, None),
 }
 

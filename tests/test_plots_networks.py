@@ -202,6 +202,7 @@ class TestUpdateRatios:
     def test_zeros_are_left_out(self):
         axes = plots.update_ratios({"a.weight": [0.0, 1e-2, np.inf, 1e-3]}, guide=1e-3)
         guide, line = axes.lines
+        assert guide.get_label() == "guide, 0.001"
         assert guide.get_ydata() == [1e-3, 1e-3]
         assert line.get_xdata().tolist() == [2, 4]
         with pytest.raises(InputError, match="no update was measured"):

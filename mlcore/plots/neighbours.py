@@ -70,6 +70,7 @@ def tsne(
     """
     try:
         from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             't-SNE needs scikit-learn: pip install "mlcore[sklearn]"'
@@ -90,9 +91,11 @@ def tsne(
         layer = active[-2:][0]
     part = data.subset(chosen) if isinstance(data, Dataset) else data[chosen]
     values = inspection.activations(model, part, layer)[layer].reshape(len(chosen), -1)
-    places = TSNE(
-        perplexity=perplexity, random_state=seed, init="pca", n_jobs=1
-    ).fit_transform(np.asarray(values, np.float32))  # fmt: skip
+    # Several threads would round otherwise each time, and wait for each other most of it.
+    with threadpool_limits(1):
+        places = TSNE(perplexity=perplexity, random_state=seed, init="pca", n_jobs=1).fit_transform(
+            np.asarray(values, np.float32)
+        )
     axes = axes_of(ax, 6.4, 5.6)
     for number in np.unique(labels):
         own = places[labels[chosen] == number]

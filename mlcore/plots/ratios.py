@@ -9,7 +9,7 @@ import numpy as np
 
 from mlcore.inspection import LastUpdates
 from mlcore.kernels.errors import InputError
-from mlcore.plots._figure import GREY, axes_of, logarithmic, style, trace
+from mlcore.plots._figure import GREY, axes_of, legend_beside, logarithmic, style, trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ def update_ratios(
         raise InputError("no update was measured: give LastUpdates() to fit, train, and draw it")
     axes = axes_of(ax)
     if guide is not None:
-        axes.axhline(guide, color=GREY, linewidth=0.8, zorder=1, label="_")
+        axes.axhline(guide, color=GREY, linewidth=0.8, zorder=1, label=f"guide, {guide:g}")
     for number, (name, values) in enumerate(shown.items()):
         x = updates.epochs if isinstance(updates, LastUpdates) else np.arange(1, len(values) + 1)
         trace(axes, x, values, name.removesuffix(".weight"), number)
@@ -66,5 +66,5 @@ def update_ratios(
         "epoch" if isinstance(updates, LastUpdates) else "update", "|change| / |weights|",
     )  # fmt: skip
     logarithmic(axes.yaxis)
-    axes.legend(frameon=False, fontsize=9, handlelength=3)
+    legend_beside(axes)
     return axes

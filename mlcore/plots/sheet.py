@@ -210,7 +210,7 @@ def _draw_layer(
 
 
 def _image(axes: Axes, picture: NDArray[Any], title: str, symmetric: bool = False) -> None:
-    """Draw a picture with a scale below it; zero has the middle colour of a symmetric one."""
+    """Draw a picture with a scale beside it; zero has the middle colour of a symmetric one."""
     limits: dict[str, Any] = {}
     if symmetric:
         reach = float(np.nanmax(np.abs(picture))) or 1.0
@@ -219,13 +219,11 @@ def _image(axes: Axes, picture: NDArray[Any], title: str, symmetric: bool = Fals
 
     image = axes.imshow(picture, cmap="cividis", interpolation="nearest", **limits)
     image.set_cmap(image.get_cmap().with_extremes(bad="white"))
-    bar: Any = figure_of(axes).colorbar(
-        image, ax=axes, location="bottom", shrink=0.8, pad=0.03, aspect=25
-    )
+    bar: Any = figure_of(axes).colorbar(image, ax=axes, shrink=0.9, pad=0.03)
     bar.ax.tick_params(labelsize=7)
     bar.locator = MaxNLocator(5)
     bar.formatter.set_powerlimits((-2, 3))
-    bar.ax.xaxis.get_offset_text().set_fontsize(7)
+    bar.ax.yaxis.get_offset_text().set_fontsize(7)
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -310,8 +308,6 @@ def _inputs(weight: NDArray[Any], shape: tuple[int, ...] | None) -> NDArray[Any]
 def _square(values: NDArray[Any]) -> NDArray[Any]:
     """Return numbers in rows of an image as square as can be; what is left over is empty."""
     width = math.isqrt(values.size - 1) + 1
-    if math.isqrt(values.size) ** 2 != values.size:
-        width = next((w for w in range(width, 2 * width) if values.size % w == 0), width)
     height = -(-values.size // width)
     image = np.full(width * height, np.nan)
     image[: values.size] = values
