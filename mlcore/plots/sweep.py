@@ -78,7 +78,7 @@ def sweep_lines(
         values = [found[at] for at in places]
         shown = look(number, marker=True)
         axes.plot(
-            places, [np.mean(v) for v in values], label=f"{by} {name}" if by else None,
+            places, [np.mean(v) for v in values], label=f"{words(by)} {name}" if by else None,
             linewidth=1.6, markersize=5, **shown,
         )  # fmt: skip
         if any(len(v) > 1 for v in values):
@@ -144,7 +144,7 @@ def sweep_bars(
         bars = axes.bar(
             at, means, width * 0.92, yerr=spread if spread.any() else None, capsize=3,
             color=COLOURS[place % len(COLOURS)], hatch=HATCHES[place % len(HATCHES)],
-            edgecolor="white", label=f"{by} {name}" if by else None,
+            edgecolor="white", label=f"{words(by)} {name}" if by else None,
         )  # fmt: skip
         if number:
             upright = 90 if len(series) > 2 else 0
