@@ -72,12 +72,14 @@ class TestWeightHistograms:
         assert edges.tolist() == steps["after"].get_data().edges.tolist()
         wanted, _ = np.histogram(before["dense_1.weight"], edges, density=True)
         np.testing.assert_allclose(values, wanted)
-        assert [text.get_text() for text in first.get_legend().get_texts()] == ["before", "after"]
+        assert [text.get_text() for text in second.get_legend().get_texts()] == ["before", "after"]
 
     def test_networks_of_other_depths_and_a_layer_of_choice(self):
         nets = {"deep": mlp(layers=3), "flat": mlp(layers=1)}
         shown = panels(plots.weight_histograms(nets))
         assert [len(one.patches) for one in shown] == [4, 2, 2]
+        names = [text.get_text() for text in shown[-1].get_legend().get_texts()]
+        assert names == ["deep", "flat"]
         given = new_figure(4, 3).add_subplot()
         assert plots.weight_histograms(mlp(), "dense_2", log=True, ax=given) is given
         assert given.figure.axes == [given]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -131,9 +132,11 @@ def whole_numbers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
 
 
-def legend_beside(axes: Axes) -> None:
-    """Name the curves at the right of the axes, where the legend covers none of them."""
+def legend_beside(axes: Axes, entries: Mapping[str, Any] | None = None) -> None:
+    """Name the curves, or others, at the right of the axes, where the legend covers none."""
+    given = [] if entries is None else [list(entries.values()), list(entries)]
     axes.legend(
+        *given,
         loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9, handlelength=3,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlcore.kernels.errors import InputError
 from mlcore.layers.base import check_size
-from mlcore.plots._figure import axes_of, figure_of, style
+from mlcore.plots._figure import axes_of, figure_of, style, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +74,8 @@ def first_layer_weights(
     figure_of(axes).colorbar(image, ax=axes, label="weight", shrink=0.8, pad=0.02)
     if tiles is None:
         style(axes, f"Weights of {layer.name}", "input", "unit")
+        whole_numbers(axes.xaxis)
+        whole_numbers(axes.yaxis)
     else:
         shown, height, width = min(units, len(tiles)), *tiles.shape[1:]
         style(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlcore.kernels.errors import InputError, unknown
 from mlcore.layers.base import check_size
-from mlcore.plots._figure import axes_of, look, split, style
+from mlcore.plots._figure import axes_of, legend_beside, look, split, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def weight_histograms(
     networks: Sequential | Mapping[str, Any],
     layers: str | Iterable[str] | None = None,
     *,
-    bins: int = 60,
+    bins: int | None = None,
     log: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
@@ -36,7 +36,8 @@ def weight_histograms(
     layers : str or iterable of str, optional
         Names of parameters, "dense_1.weight" or for short "dense_1"; by default every weight that
         one of the networks has.
-    bins : int
+    bins : int, optional
+        By default twice the root of the number of weights, but 10 at least and 60 at most.
     log : bool
         Whether the axis of the density is logarithmic.
     ax : matplotlib.axes.Axes, optional
@@ -66,7 +67,8 @@ def weight_histograms(
         for name in wanted:
             if name not in known:
                 raise unknown("weight", name, known)
-    check_size(bins, "bins")
+    if bins is not None:
+        check_size(bins, "bins")
     columns = min(len(wanted), 4)
     rows = -(-len(wanted) // columns)
     axes = axes_of(ax, 1.2 + 3.6 * columns, 0.8 + 2.8 * rows)
@@ -80,17 +82,24 @@ def weight_histograms(
         if log:
             panel.set_yscale("log")
     if any(found) and list(found) != [""]:
-        panels[0].legend(frameon=False, fontsize=9)
+        # A network that lacks a layer is not drawn in its panel.
+        named = [one.get_legend_handles_labels() for one in panels[: len(wanted)]]
+        entries = {label: handle for pair in named for handle, label in zip(*pair, strict=True)}
+        legend_beside(panels[columns - 1], {name: entries[name] for name in found})
     return axes
 
 
-def _draw(axes: Axes, arrays: Mapping[str, NDArray[Any]], names: list[str], bins: int) -> None:
+def _draw(
+    axes: Axes, arrays: Mapping[str, NDArray[Any]], names: list[str], bins: int | None
+) -> None:
     values = {name: np.asarray(array, float).ravel() for name, array in arrays.items()}
     values = {name: array[np.isfinite(array)] for name, array in values.items()}
     values = {name: array for name, array in values.items() if array.size}
     if not values:
         raise InputError("a layer has no finite weight to draw")
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), bins)
+    fewest = min(array.size for array in values.values())
+    count = bins or min(max(round(2 * fewest**0.5), 10), 60)
+    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), count)
     for name, array in values.items():
         shown = look(names.index(name))
         density, _ = np.histogram(array, edges, density=True)
