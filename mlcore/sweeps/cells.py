@@ -62,6 +62,11 @@ def figure_cell(name: str, value: Any) -> str:
     return _cell(value, refuse)
 
 
+def is_named(value: Any) -> bool:
+    """Return whether a value goes by its name: a function, a method or a class."""
+    return callable(value) and hasattr(value, "__qualname__")
+
+
 def read(cell: str) -> Any:
     """Return the value of a cell: what JSON says, else the text itself."""
     try:
@@ -71,6 +76,8 @@ def read(cell: str) -> Any:
 
 
 def _cell(value: Any, default: Callable[[Any], Any]) -> str:
+    if not isinstance(value, str | int | float | list | tuple | dict | None):
+        value = default(value)
     if isinstance(value, str) and value and value.isprintable() and read(value) == value:
         return value
     try:
@@ -94,7 +101,7 @@ def _described(name: str, value: Any) -> Any:
         return f"array {value.dtype} {'x'.join(map(str, value.shape))} {checksum}"
     if isinstance(value, PurePath):
         return str(value)
-    if hasattr(value, "__qualname__"):
+    if is_named(value):
         return f"{value.__module__}.{value.__qualname__}"
     text = repr(value)
     if ADDRESS.search(text):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlcore.data.targets import one_hot_rows
+from mlcore.data.targets import is_one_hot
 from mlcore.kernels.errors import InputError
 
 
@@ -63,7 +63,7 @@ def stratified_folds(y: ArrayLike, folds: int = 4, seed: int = 0) -> list[Fold]:
     if counts[few] < folds:
         raise InputError(
             f"class {classes[few]} has {counts[few]} samples, fewer than {folds} folds: ask for "
-            "fewer folds, leave the class out, or use plain_folds"
+            "fewer, or take plain_folds (stratified=False)"
         )
     order = np.concatenate([generator.permutation(np.flatnonzero(labels == c)) for c in classes])
     return _dealt(order, folds)
@@ -96,6 +96,16 @@ def plain_folds(y: ArrayLike, folds: int = 4, seed: int = 0) -> list[Fold]:
     return _dealt(_generator(samples, folds, seed).permutation(samples), folds)
 
 
+def labelled(y: NDArray[Any]) -> bool:
+    """Return whether targets are classes: whole numbers of an integer type, texts, or one-hot rows.
+
+    Floats (n,) are a regression even where they are whole numbers, as everywhere in mlcore.
+    """
+    if y.ndim == 2 and y.shape[1] > 1:
+        return y.dtype.kind in "buif" and is_one_hot(y)
+    return y.dtype.kind in "buiUSO"
+
+
 def _dealt(order: NDArray[np.int64], folds: int) -> list[Fold]:
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order)) % folds
@@ -106,13 +116,13 @@ def _classes(y: NDArray[Any]) -> NDArray[Any]:
     """Return one label a sample."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim == 2 and y.dtype.kind in "buif" and one_hot_rows(y).all():
+    if y.ndim == 2 and y.dtype.kind in "buif" and is_one_hot(y):
         return np.asarray(y.argmax(axis=1))
     whole = y.dtype.kind in "buiUSO" or (y.dtype.kind == "f" and bool((y == np.floor(y)).all()))
     if y.ndim != 1 or not whole:
         raise InputError(
             f"the targets, {y.dtype} of shape {y.shape}, are no classes: give labels (n,) or "
-            "one-hot rows, or use plain_folds"
+            "one-hot rows, or take plain_folds (stratified=False)"
         )
     return y
 

@@ -47,6 +47,8 @@ def parse(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[Cell
         For a row of another length than the head, with its line.
     """
     lines = csv.reader(io.StringIO(text))
+    # A history of many epochs in one cell is longer than the module's limit.
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))
     try:
         columns = next(lines, [])
         rows = []
@@ -59,6 +61,8 @@ def parse(text: str, path: str | os.PathLike[str]) -> tuple[list[str], list[Cell
             rows.append({name: cell for name, cell in zip(columns, line, strict=True) if cell})
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     if len(set(columns)) != len(columns):
         raise InputError(f"{path} names a column twice in its first line")
     return columns, rows

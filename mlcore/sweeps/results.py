@@ -136,7 +136,8 @@ class Results:
         for row in self.rows:
             key = tuple(cells.setting_cell(name, row[name]) for name in kept)
             groups.setdefault(key, []).append(row)
-        figures = [name for name in self.figures if any(map(_is_number, self[name]))]
+        done = [row for row in self.rows if row[ERROR] is None]
+        figures = [name for name in self.figures if all(_is_number(row[name]) for row in done)]
         return Results(
             [name for name in kept if name != SEED],
             [_mean(group, kept, figures) for group in groups.values()],
@@ -270,4 +271,6 @@ def _shown(name: str, value: Any, settings: Sequence[str]) -> str:
         return f"{value:.2f}"
     if isinstance(value, float):
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+    if isinstance(value, list | dict):
+        return f"({len(value)} values)"
     return str(value)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
-
-import numpy as np
 
 from mlcore.kernels.errors import InputError
 from mlcore.sweeps import cells, workers
@@ -93,11 +92,12 @@ def sweep(
                 journal.drop(lambda cells: ERROR in cells)
             done.update(journal.rows)
         waiting = [_Task(function, key, run) for key, run in runs.items() if key not in done]
-        for key, measured in _watched(waiting, workers, len(runs), progress, out):
-            written = {**dict(zip(columns, key, strict=True)), **measured}
-            done[key] = {name: cell for name, cell in written.items() if cell}
-            if journal is not None:
-                journal.append(done[key])
+        with closing(_watched(waiting, workers, len(runs), progress, out)) as outcomes:
+            for key, measured in outcomes:
+                written = {**dict(zip(columns, key, strict=True)), **measured}
+                done[key] = {name: cell for name, cell in written.items() if cell}
+                if journal is not None:
+                    journal.append(done[key])
     rows = [{**from_cells(done[key]), **run.row} for key, run in runs.items()]
     return Results(names, rows)
 
@@ -125,8 +125,7 @@ class _Task:
         try:
             measured = self._measured()
         except (Exception, SystemExit) as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            measured = {ERROR: told.encode(errors="backslashreplace").decode()}
+            measured = {ERROR: _told(error)}
         return self.key, {**measured, SECONDS: repr(time.perf_counter() - start)}
 
     def _measured(self) -> Cells:
@@ -144,9 +143,19 @@ class _Task:
         return {name: cells.figure_cell(name, value) for name, value in figures.items()}
 
 
+def _told(error: BaseException) -> str:
+    """Return an exception as one line of text that can be written to a file."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be made)"
+    line = " ".join(f"{type(error).__name__}: {message}".split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 def _watched(
     tasks: list[_Task], count: int | None, total: int, progress: bool, out: Any
-) -> Iterator[tuple[Key, Cells]]:
+) -> Generator[tuple[Key, Cells]]:
     """Yield the outcome of each task behind a progress bar; say on Ctrl-C what is saved."""
     from tqdm import tqdm
 
@@ -163,9 +172,10 @@ def _watched(
                     bar.set_postfix(failed=failed, refresh=False)
                 yield key, measured
                 bar.update()
-    except KeyboardInterrupt:
-        saved = "" if out is None else f"; they are in {out}, and the same call goes on from there"
-        raise KeyboardInterrupt(f"stopped after {bar.n} of {total} runs{saved}") from None
+    except (KeyboardInterrupt, workers.WorkerError) as error:
+        told = str(error) or "stopped by Ctrl-C"
+        kept = "" if out is None else f"; they are in {out}, and the same call goes on from there"
+        raise type(error)(f"{told}, after {bar.n} of {total} runs{kept}") from error.__cause__
 
 
 def _runs(
@@ -204,8 +214,9 @@ def _runs(
 
 
 def _check_same(name: str, cell: str, first: Any, second: Any) -> None:
-    """Refuse two functions that go by one name, such as two lambdas."""
-    if hasattr(first, "__qualname__") and first is not second:
+    """Refuse different values that go by one name, such as two lambdas."""
+    named = cells.is_named(first) and first != second
+    if named or isinstance(first, str) != isinstance(second, str):
         raise InputError(
             f"two values of the setting {name!r} are both called {cell}: give each a name of its "
             "own, such as def gives"
@@ -213,10 +224,10 @@ def _check_same(name: str, cell: str, first: Any, second: Any) -> None:
 
 
 def _seeds(seeds: int | Iterable[int]) -> list[int]:
-    given = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+    given = range(seeds) if isinstance(seeds, Integral) and not isinstance(seeds, bool) else seeds
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         found = list(given)
-        whole = all(isinstance(s, int | np.integer) and not isinstance(s, bool) for s in found)
+        whole = all(isinstance(s, Integral) and not isinstance(s, bool) for s in found)
         if found and whole and min(found) >= 0:
             return [int(seed) for seed in found]
     raise InputError(

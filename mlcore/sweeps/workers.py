@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from numbers import Integral
 from typing import Any
 
 from mlcore.kernels import threads
@@ -79,7 +81,7 @@ def run(tasks: Sequence[Callable[[], Any]], workers: int | None) -> Iterator[Any
         If a worker died.
     """
     if workers is not None and (
-        isinstance(workers, bool) or not isinstance(workers, int) or workers < 1
+        isinstance(workers, bool) or not isinstance(workers, Integral) or workers < 1
     ):
         raise InputError(
             f"workers must be a whole number, 1 or more, or None for as many as there are cores, "
@@ -113,19 +115,20 @@ def _jobs(workers: int | None, tasks: int) -> tuple[int | None, bool]:
 
 def _by_joblib(tasks: Sequence[Callable[[], Any]], jobs: int | None) -> Iterator[Any]:
     from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     try:
         yield from parallel(delayed(_alone)(task) for task in tasks)
-    except pickle.PicklingError as error:
-        reason = error.__cause__ or error
+    except (pickle.PicklingError, BrokenProcessPool) as error:
+        if isinstance(error, BrokenProcessPool) and error.__cause__ is None:
+            raise WorkerError(
+                "a worker process ended without an answer: it was killed, perhaps because memory "
+                "ran out, or it crashed"
+            ) from error
+        # The cause is the text of a traceback, whose last line says what it was.
+        told = str(error.__cause__ or error).strip('"\n').splitlines()
         raise InputError(
-            f"the function or a setting cannot be sent to a worker: {reason}; use workers=1, or "
-            "open and make inside the function what cannot be sent"
-        ) from error
-    except TerminatedWorkerError as error:
-        raise WorkerError(
-            "a worker process ended without an answer: it was killed, perhaps because memory ran "
-            "out, or it crashed"
+            "the function or a setting cannot be sent to a worker: "
+            f"{told[-1] if told else 'it cannot be pickled'}; use workers=1, or make and import "
+            "inside the function what cannot be sent"
         ) from error
