@@ -155,6 +155,9 @@ def test_cells_of_what_json_has_no_word_for():
     second[999] = 1
     assert cells.setting_cell("a", first) != cells.setting_cell("a", second)
     assert math.isnan(cells.read(cells.setting_cell("a", math.nan)))
+    one, other = (mlcore.Dataset(np.full((3, 2), v), [0, 1, 0]) for v in (0.0, 1.0))
+    assert repr(one) == repr(other)
+    assert cells.setting_cell("a", one) != cells.setting_cell("a", other)
     for value in (object(), threading.Lock(), {(1, 2): 3}, (i for i in ())):
         with pytest.raises(InputError):
             cells.setting_cell("a", value)
@@ -216,6 +219,12 @@ def test_whatever_a_run_raises_or_returns():
     ]  # fmt: skip
 
 
+def test_equal_objects_are_one_setting():
+    settings = [{"x": 2, "optimizer": mlcore.SGD(0.1)} for _ in range(3)]
+    found = sweeps.sweep(lambda seed, x, optimizer: {"loss": x}, settings, workers=1)
+    assert found["loss"] == [2]
+
+
 def test_settings_may_differ_in_their_names():
     def either(seed, a=0, b=0):
         return {"sum": a + b}
@@ -223,6 +232,16 @@ def test_settings_may_differ_in_their_names():
     found = sweeps.sweep(either, [{"a": 1}, {"b": 2}, {"a": None, "b": 1}], workers=1)
     assert found["a"] == [1, None, None]
     assert found["sum"][:2] == [1, 2]
+    clash = sweeps.sweep(lambda seed, **setting: {"b": 1}, [{"a": 1}, {"b": 2}], workers=1)
+    assert ["name of another column" in error for error in clash["error"]] == [True, True]
+
+
+class Taciturn:
+    def __init__(self, value):
+        self.value = value
+
+    def __repr__(self):
+        return "something"
 
 
 @pytest.mark.parametrize(
@@ -233,9 +252,15 @@ def test_settings_may_differ_in_their_names():
         ([3], {}, "a setting must be a dict"),
         ([{"seed": 1}], {}, "seeds are chosen by"),
         ([{"error": 1}], {}, "cannot be the name"),
+        ([{"a\nb": 1}], {}, "cannot be the name"),
+        ([{"": 1}], {}, "cannot be the name"),
+        ([{3: 1}], {}, "cannot be the name"),
         ([{"y": 1}], {}, r"square cannot be called with \(seed, y\)"),
         ([{"x": object()}], {}, "cannot be told from others"),
         ([{"x": lambda: 1}, {"x": lambda: 2}], {}, "both called"),
+        ([{"x": Taciturn(1)}, {"x": Taciturn(2)}], {}, "both called something"),
+        ([{"x": Path("y")}, {"x": "y"}], {}, "both called y"),
+        ([{"x": np.array([object()])}], {}, "cannot be told from others"),
         ([{"x": 1}], {"seeds": 0}, "seeds must be"),
         ([{"x": 1}], {"seeds": [1.5]}, "seeds must be"),
         ([{"x": 1}], {"seeds": True}, "seeds must be"),
@@ -279,6 +304,21 @@ def test_what_is_in_the_file_is_not_run_again(tmp_path):
     assert again["loss"] == [x / 7 for x in (1, 1, 2, 2, 3, 3)]
     assert sorted(timeless(sweeps.Results.from_csv(out))) == sorted(timeless(again))
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_the_order_of_the_settings_does_not_matter(tmp_path):
+    calls = []
+
+    def counted(seed, a, b):
+        calls.append((a, b))
+        return {"loss": a - b}
+
+    out = tmp_path / "rows.csv"
+    sweeps.sweep(counted, sweeps.grid(a=[1, 2], b=[3]), workers=1, out=out)
+    found = sweeps.sweep(counted, sweeps.grid(b=[3, 4], a=[1, 2]), workers=1, out=out)
+    assert calls == [(1, 3), (2, 3), (1, 4), (2, 4)]
+    assert found["loss"] == [-2, -1, -3, -2]
+    assert sorted(sweeps.Results.from_csv(out)["loss"]) == [-3, -2, -2, -1]
 
 
 def test_half_a_last_line_is_mended(tmp_path):
@@ -419,9 +459,9 @@ def test_ctrl_c_leaves_whole_rows(tmp_path, workers):
     # A terminal sends it to all processes of the group.
     os.killpg(stopped.pid, signal.SIGINT)
     _, complaints = stopped.communicate(timeout=60)
-    assert re.search(r"KeyboardInterrupt: .* of 12 runs; they are in .*rows.csv", complaints)
+    told = re.search(r"KeyboardInterrupt: .* (\d+) of 12 runs; they are in .*rows.csv", complaints)
     assert out.read_bytes().endswith(b"\n")
-    assert 2 <= len(sweeps.Results.from_csv(out)) < 12
+    assert 2 <= len(sweeps.Results.from_csv(out)) == int(told[1]) < 12
 
 
 FULL = """
@@ -799,6 +839,8 @@ def test_names_that_neither_build_nor_fit_takes_are_refused():
         sweeps.sweep(function, sweeps.grid(widht=[1]), workers=1)
     with pytest.raises(InputError, match=r"unknown setting of fit 'epoch'.*epochs"):
         sweeps.train_and_score(build, blobs(), epoch=3)
+    with pytest.raises(InputError, match=r"Dataset or .x, y., not a Splits"):
+        sweeps.train_and_score(build, mlcore.data.Splits(mlcore.Dataset(*blobs())))
     with pytest.raises(InputError, match="must take the seed"):
         sweeps.train_and_score(lambda width: build(0, width), blobs())
 

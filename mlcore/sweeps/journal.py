@@ -216,7 +216,8 @@ class Journal:
             text = self.path.read_text(encoding="utf-8", errors="replace")
         columns, rows = parse(text, self.path)
         count = len(self.settings)
-        if columns and (columns[:count] != self.settings or columns[-2:] != [SECONDS, ERROR]):
+        fits = set(columns[:count]) == set(self.settings) and columns[-2:] == [SECONDS, ERROR]
+        if columns and not fits:
             raise InputError(
                 f"{self.path} holds something else: a file of this sweep begins with the columns "
                 f"{', '.join(self.settings)}, this one with {', '.join(columns[:count])}; name "

@@ -18,6 +18,8 @@ from mlcore.sweeps.journal import ERROR, SECONDS, parse, read_file, to_text
 Row = dict[str, Any]
 SEED, RUNS = "seed", "runs"
 LEAST_IS_BEST = ("loss", "error", "rmse", "mse", "mae", SECONDS)
+# Characters of a text, such as an error, that the table shows.
+WIDEST = 60
 MODES = ("auto", "max", "min")
 
 
@@ -133,8 +135,9 @@ class Results:
                 raise unknown("setting", name, known)
         kept = [name for name in known if name not in names]
         groups: dict[tuple[str, ...], list[Row]] = {}
+        cell_of = cells.SettingCells()
         for row in self.rows:
-            key = tuple(cells.setting_cell(name, row[name]) for name in kept)
+            key = tuple(cell_of(name, row[name]) for name in kept)
             groups.setdefault(key, []).append(row)
         done = [row for row in self.rows if row[ERROR] is None]
         figures = [name for name in self.figures if all(_is_number(row[name]) for row in done)]
@@ -156,7 +159,16 @@ class Results:
             for name in self.rows[0]
             if name in self.settings or not all(map(_is_missing, self[name]))
         ]
-        lines = [tuple(_shown(name, row[name], self.settings) for name in names) for row in self]
+        cell_of = cells.SettingCells()
+        lines = [
+            tuple(
+                _setting(row[name], cell_of(name, row[name]))
+                if name in self.settings
+                else _figure(name, row[name])
+                for name in names
+            )
+            for row in self
+        ]
         right = tuple(
             at
             for at, name in enumerate(names)
@@ -179,7 +191,8 @@ class Results:
             If nothing can be written at `path`.
         """
         columns = list(self.rows[0]) if self.rows else []
-        lines = [to_cells(row, self.settings) for row in self.rows]
+        cell_of = cells.SettingCells()
+        lines = [_written(row, self.settings, cell_of) for row in self.rows]
         with atomic_write(path) as temporary:
             temporary.write_text(to_text(columns, lines), encoding="utf-8")
 
@@ -202,24 +215,24 @@ class Results:
         return cls(settings, [from_cells(line) for line in lines])
 
 
-def to_cells(row: Mapping[str, Any], settings: Sequence[str]) -> dict[str, str]:
-    """Return a row as it stands in a file; NaN figures are left out."""
-    written = {}
-    for name, value in row.items():
-        if name in settings or name == SEED:
-            written[name] = cells.setting_cell(name, value)
-        elif name == ERROR:
-            written[name] = value or ""
-        elif not _is_missing(value):
-            written[name] = cells.figure_cell(name, value)
-    return written
-
-
 def from_cells(line: Mapping[str, str]) -> Row:
     """Return the row that a line of a file holds."""
     return {
         name: cell if name == ERROR else cells.read(cell) for name, cell in line.items() if cell
     }
+
+
+def _written(row: Row, settings: Sequence[str], cell_of: cells.SettingCells) -> dict[str, str]:
+    """Return a row as it stands in a file; NaN figures are left out."""
+    line = {}
+    for name, value in row.items():
+        if name in settings or name == SEED:
+            line[name] = cell_of(name, value)
+        elif name == ERROR:
+            line[name] = value or ""
+        elif not _is_missing(value):
+            line[name] = cells.figure_cell(name, value)
+    return line
 
 
 def _mean(group: Sequence[Row], kept: Sequence[str], figures: Sequence[str]) -> Row:
@@ -261,10 +274,15 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _shown(name: str, value: Any, settings: Sequence[str]) -> str:
-    """Return a cell of the table that people read."""
-    if name in settings:
-        return format(value, ".4g") if isinstance(value, float) else cells.setting_cell(name, value)
+def _setting(value: Any, cell: str) -> str:
+    """Return a setting for the table that people read."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else _short(cell)
+
+
+def _figure(name: str, value: Any) -> str:
+    """Return a figure, or the seed, for the table that people read."""
     if _is_missing(value):
         return "-"
     if name == SECONDS:
@@ -273,4 +291,8 @@ def _shown(name: str, value: Any, settings: Sequence[str]) -> str:
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
     if isinstance(value, list | dict):
         return f"({len(value)} values)"
-    return str(value)
+    return _short(str(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

@@ -91,7 +91,7 @@ def sweep(
             if retry:
                 journal.drop(lambda cells: ERROR in cells)
             done.update(journal.rows)
-        waiting = [_Task(function, key, run) for key, run in runs.items() if key not in done]
+        waiting = [_Task(function, key, run, names) for key, run in runs.items() if key not in done]
         with closing(_watched(waiting, workers, len(runs), progress, out)) as outcomes:
             for key, measured in outcomes:
                 written = {**dict(zip(columns, key, strict=True)), **measured}
@@ -119,6 +119,7 @@ class _Task:
     function: Function
     key: Key
     run: _Run
+    names: tuple[str, ...]
 
     def __call__(self) -> tuple[Key, Cells]:
         start = time.perf_counter()
@@ -138,7 +139,7 @@ class _Task:
         for name in figures:
             if not isinstance(name, str) or not name or not name.isprintable():
                 raise InputError(f"a figure is named {name!r}: give it a printable name")
-            if name in RESERVED or name in self.run.setting:
+            if name in RESERVED or name in self.names:
                 raise InputError(f"the figure {name!r} has the name of another column: rename it")
         return {name: cells.figure_cell(name, value) for name, value in figures.items()}
 
@@ -160,10 +161,8 @@ def _watched(
     from tqdm import tqdm
 
     found = workers.run(tasks, count)
-    failed = 0
-    bar = tqdm(
-        total=total, initial=total - len(tasks), unit="run", disable=None if progress else True
-    )
+    done, failed = total - len(tasks), 0
+    bar = tqdm(total=total, initial=done, unit="run", disable=None if progress else True)
     try:
         with bar:
             for key, measured in found:
@@ -171,16 +170,17 @@ def _watched(
                 if failed:
                     bar.set_postfix(failed=failed, refresh=False)
                 yield key, measured
+                done += 1
                 bar.update()
     except (KeyboardInterrupt, workers.WorkerError) as error:
         told = str(error) or "stopped by Ctrl-C"
         kept = "" if out is None else f"; they are in {out}, and the same call goes on from there"
-        raise type(error)(f"{told}, after {bar.n} of {total} runs{kept}") from error.__cause__
+        raise type(error)(f"{told}, after {done} of {total} runs{kept}") from error.__cause__
 
 
 def _runs(
     settings: Iterable[Mapping[str, Any]], seeds: list[int]
-) -> tuple[dict[Key, _Run], list[str]]:
+) -> tuple[dict[Key, _Run], tuple[str, ...]]:
     """Return the runs by what tells them apart, and the names of all settings."""
     if isinstance(settings, Mapping) or not isinstance(settings, Iterable):
         raise InputError(
@@ -196,31 +196,24 @@ def _runs(
         raise InputError("there are no settings to run: the list is empty")
     names = list(dict.fromkeys(name for setting in given for name in setting))
     for name in names:
-        if not isinstance(name, str) or name in RESERVED:
+        if not isinstance(name, str) or not name or not name.isprintable() or name in RESERVED:
             hint = "; seeds are chosen by sweep(..., seeds=)" if name == SEED else ""
             raise InputError(f"{name!r} cannot be the name of a setting{hint}")
+    cell_of = cells.SettingCells()
+    firsts: dict[tuple[str, str], Any] = {}
     runs: dict[Key, _Run] = {}
-    originals: dict[tuple[str, str], Any] = {}
     for setting in given:
-        told = {name: cells.setting_cell(name, value) for name, value in setting.items()}
-        for name, cell in told.items():
-            _check_same(
-                name, cell, originals.setdefault((name, cell), setting[name]), setting[name]
-            )
+        written = {name: cell_of(name, value) for name, value in setting.items()}
+        for name, cell in written.items():
+            if not cells.are_one(firsts.setdefault((name, cell), setting[name]), setting[name]):
+                raise InputError(
+                    f"two values of the setting {name!r} are both called {cell}: give each a name "
+                    "of its own, such as def gives a function"
+                )
         for seed in seeds:
-            key = (*(told.get(name, "") for name in names), str(seed))
+            key = (*(written.get(name, "") for name in names), str(seed))
             runs.setdefault(key, _Run(setting, seed))
-    return runs, names
-
-
-def _check_same(name: str, cell: str, first: Any, second: Any) -> None:
-    """Refuse different values that go by one name, such as two lambdas."""
-    named = cells.is_named(first) and first != second
-    if named or isinstance(first, str) != isinstance(second, str):
-        raise InputError(
-            f"two values of the setting {name!r} are both called {cell}: give each a name of its "
-            "own, such as def gives"
-        )
+    return runs, tuple(names)
 
 
 def _seeds(seeds: int | Iterable[int]) -> list[int]:

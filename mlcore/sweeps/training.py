@@ -88,8 +88,9 @@ def train_and_score(
     >>> sorted(function(seed=0, width=8))
     ['loss', 'parameters']
     """
-    score = _Score(_Recipe.of(build, fit), history)
-    return _Experiment(score, train, validation)
+    for data in (train, *([] if validation is None else [validation])):
+        _arguments(data)
+    return _Experiment(_Score(_Recipe.of(build, fit), history), train, validation)
 
 
 def cross_validate(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import lru_cache
 from numbers import Integral
 from typing import Any
 
@@ -51,10 +53,18 @@ one_core = _OneCore()
 
 def _blas_on_one_thread() -> Any:
     try:
-        from threadpoolctl import threadpool_limits
+        # The libraries loaded so far are looked up in a millisecond, as long as a tiny run takes.
+        return _libraries(len(sys.modules)).limit(limits=1)
     except ModuleNotFoundError:
-        return ExitStack()
-    return threadpool_limits(1)
+        return nullcontext()
+
+
+@lru_cache(maxsize=1)
+def _libraries(imported: int) -> Any:  # noqa: ARG001
+    """Return the control over BLAS's threads, looked up anew when more modules are imported."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _alone(task: Callable[[], Any]) -> Any:
