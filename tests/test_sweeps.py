@@ -337,7 +337,17 @@ def test_half_a_last_line_is_mended(tmp_path):
         found = sweeps.sweep(counted, sweeps.grid(x=[1, 2, 3]), workers=1, out=out)
         assert calls == [3]
         assert timeless(found) == timeless(whole)
-        assert len(out.read_text().splitlines()) == 4
+        assert timeless(sweeps.Results.from_csv(out)) == timeless(whole)
+
+
+def test_what_a_kill_left_beside_the_file_is_removed(tmp_path):
+    left = tmp_path / ".rows[1]-0123abcd.tmp.csv"
+    other = tmp_path / ".rows1-0123abcd.tmp.csv"
+    for path in (left, other):
+        path.touch()
+    sweeps.sweep(square, sweeps.grid(x=[1]), workers=1, out=tmp_path / "rows[1].csv")
+    assert not left.exists()
+    assert other.exists()
 
 
 def test_a_new_figure_gets_its_column(tmp_path):
@@ -477,7 +487,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path):
         FULL, out, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
     )
     _, complaints = full.communicate()
-    assert "OSError: [Errno 27]" in complaints
+    assert re.search(r"OSError: \[Errno 27\] cannot write a row to .*rows.csv", complaints)
     kept = out.read_bytes()
     assert kept.endswith(b"\n")
     assert 400 < len(kept) <= 500

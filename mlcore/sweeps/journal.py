@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import io
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -149,10 +150,19 @@ class Journal:
             When the disk is full or fails; the rows before stay whole.
         """
         self.rows[self.key(cells)] = cells
-        if not set(cells) <= set(self.columns):
-            self.rewrite()
-            return
-        line = to_text(self.columns, [cells], head=False).encode()
+        try:
+            if set(cells) <= set(self.columns):
+                self._write(to_text(self.columns, [cells], head=False).encode())
+            else:
+                self.rewrite()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"cannot write a row to {self.path}: {error.strerror}; the rows before it are "
+                "whole, and the same call goes on from there",
+            ) from error
+
+    def _write(self, line: bytes) -> None:
         size = os.fstat(self._file).st_size
         try:
             while line:
@@ -233,3 +243,7 @@ class Journal:
                     "among those of this sweep; name another file"
                 )
         os.ftruncate(self._file, whole)
+        # What a kill in the middle of `rewrite` left; nobody else writes while this has the lock.
+        left = f".{glob.escape(self.path.stem)}-{'[0-9a-f]' * 8}.tmp{glob.escape(self.path.suffix)}"
+        for temporary in self.path.parent.glob(left):
+            temporary.unlink(missing_ok=True)
