@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         plots,
         regularizers,
         schedules,
+        sweeps,
     )
     from mlcore.checkpoint import load
     from mlcore.constraints import MaxNorm
@@ -106,6 +107,7 @@ else:
             "plots",
             "regularizers",
             "schedules",
+            "sweeps",
         ],
     )
 
@@ -158,4 +160,5 @@ __all__ = [
     "regularizers",
     "schedules",
     "set_num_threads",
+    "sweeps",
 ]

@@ -189,6 +189,34 @@ def predict(checkpoint: str, data: str, out: str, part: str | None, backend: str
     click.echo(f"{len(samples):,} predictions written to {out}")
 
 
+@commands.command(short_help="Train with many settings, on all cores.")
+@click.argument("config", metavar="FILE.toml")
+@_options(
+    ("--seeds", "INT", "Runs of each setting, with seeds from 0 on. [1]"),
+    ("--workers", "INT", "Processes, with one core each. [as many as there are cores]"),
+    ("--out", "FILE.csv", "Gets each row as it comes; what it holds is not run again. [sweep.csv]"),
+)  # fmt: skip
+@click.option("--retry", is_flag=True, help="Run again what failed.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+def sweep(
+    config: str, seeds: int | None, workers: int | None, out: str | None, retry: bool, quiet: bool
+) -> int:
+    """Train with every combination of the lists in the table [sweep] of a file of settings.
+
+    The file is otherwise as that of `mlcore train --config`. The rows are measured on training
+    and validation data; the table printed holds the means over the seeds. A sweep that was
+    stopped goes on when it is called again. The exit code is 1 where a run failed.
+    """
+    from mlcore.sweeps import command
+
+    results = command.run(
+        config, seeds=1 if seeds is None else seeds, workers=workers, out=out or "sweep.csv",
+        retry=retry, progress=not quiet,
+    )  # fmt: skip
+    click.echo(str(results.mean_over_seeds()))
+    return FAILED if results.failed else 0
+
+
 @commands.command(short_help="Show version, backends, processor and threads.")
 def info() -> None:
     """Say what is installed, which backends there are, and why others are not."""

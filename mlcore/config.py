@@ -290,12 +290,25 @@ def from_toml(path: str | os.PathLike[str]) -> RunConfig:
         For what is not TOML, an unknown setting (with the nearest), or a value of the wrong
         type, naming the file.
     """
-    file = require_file(Path(path))
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a TOML file: {error}") from error
+    settings = read_toml(path)
     try:
         return RunConfig().changed(**settings)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what stands in a TOML file.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    InputError
+        For what is not TOML.
+    """
+    file = require_file(Path(path))
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a TOML file: {error}") from error

@@ -109,13 +109,7 @@ def train(
     """
     if plots:
         _require_matplotlib()
-    loaded = load(config.data)
-    parts = _with_validation(loaded, config.validation_split)
-    loss = losses.get(config.loss or _loss(parts.train))
-    model = config.make_model(_outputs(loaded.train)).build(parts.train.inputs.shape[1])
-    config = config.completed(model.backend.name, loss.kind)
-    for data in parts.parts().values():
-        _check(model, loss, data)
+    config, parts, loss, model = _made(config)
     with _threads(config):
         folder = _prepare(out, config, model, plots)
         if not quiet:
@@ -128,6 +122,33 @@ def train(
         _draw(folder, history, report)
     files = {name: text for name, text in FILES.items() if (folder / name).exists()}
     return Result(folder, files, history, part, measured, report)
+
+
+def score(config: RunConfig) -> dict[str, float]:
+    """Train a network as `train` does, and return what it measures instead of writing files.
+
+    Returns
+    -------
+    dict
+        "loss" and, for classes, "accuracy" on the training data, and as "val_loss" and
+        "val_accuracy" those on the validation data, where there is some. The test data are left
+        alone: settings are not to be chosen by them.
+
+    Raises
+    ------
+    InputError
+        For bad data or settings.
+    NonFiniteLossError
+        When the loss becomes NaN.
+    """
+    config, parts, loss, model = _made(config)
+    with _threads(config):
+        model.fit(parts.train, verbose=0, evaluate_train=False, **_fit_settings(config, loss))
+        figures = model.evaluate(parts.train)
+        if parts.validation is not None:
+            measured = model.evaluate(parts.validation)
+            figures |= {f"val_{name}": value for name, value in measured.items()}
+    return figures
 
 
 def evaluate(
@@ -143,6 +164,28 @@ def evaluate(
     names = data.class_names
     fits = names is not None and len(names) == len(matrix)
     return measured, ClassificationReport(matrix, names if fits else None)
+
+
+def _made(config: RunConfig) -> tuple[RunConfig, Splits, Loss, Sequential]:
+    """Return the completed configuration, the data, the loss and the network, which fit."""
+    loaded = load(config.data)
+    parts = _with_validation(loaded, config.validation_split)
+    loss = losses.get(config.loss or _loss(parts.train))
+    model = config.make_model(_outputs(loaded.train)).build(parts.train.inputs.shape[1])
+    for data in parts.parts().values():
+        _check(model, loss, data)
+    return config.completed(model.backend.name, loss.kind), parts, loss, model
+
+
+def _fit_settings(config: RunConfig, loss: Loss) -> dict[str, Any]:
+    return {
+        "loss": loss,
+        "optimizer": config.make_optimizer(),
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "schedule": schedules.get(config.schedule),
+        "regularizer": config.make_regularizer(),
+    }
 
 
 def _labels(targets: NDArray[Any]) -> NDArray[Any]:
@@ -258,15 +301,10 @@ def _fit(
     try:
         history = model.fit(
             parts.train,
-            loss=loss,
-            optimizer=config.make_optimizer(),
-            epochs=config.epochs,
-            batch_size=config.batch_size,
             validation_data=parts.validation,
-            schedule=schedules.get(config.schedule),
-            regularizer=config.make_regularizer(),
             callbacks=keep,
             verbose=0 if quiet else 1,
+            **_fit_settings(config, loss),
         )
     except KeyboardInterrupt:
         raise Interrupted(_save_interrupted(model, folder)) from None
