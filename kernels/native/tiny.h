@@ -120,6 +120,7 @@ INLINE void NAME(tiny_backward)(
     if (!dw)
         return;
     const int all = (depth + 1) * columns, wanted = op->biased ? all : depth * columns;
+#pragma GCC unroll 6
     for (int first = 0; first < all; first += LANES) {
         const int taken = all - first < LANES ? all - first : LANES;
         if (first < wanted)
