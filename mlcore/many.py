@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +32,6 @@ from mlcore.trainer import (
     Training,
     begin,
     described,
-    rate_of,
 )
 
 Data = tuple[Inputs, Targets]
@@ -212,20 +212,16 @@ def _record(
     progress.updates += done
     whole = outcome.epochs
     if whole < len(rates):
-        seen = min(outcome.steps * batch, samples)
-        progress.totals = Totals(
-            outcome.losses[whole], outcome.right[whole], seen, outcome.weights[whole]
-        )
-    pairs = zip(outcome.losses[:whole], outcome.weights[:whole], strict=True)
-    seconds = outcome.seconds[:whole]
+        loss, right, weight = outcome.broken
+        progress.totals = Totals(loss, right, min(outcome.steps * batch, samples), weight)
     columns = {
-        "running_loss": [loss / weight if weight else 0.0 for loss, weight in pairs],
+        "running_loss": outcome.running_loss[:whole],
         "learning_rate": rates[:whole],
-        "seconds": seconds,
-        "samples_per_second": [rate_of(samples, taken) for taken in seconds],
+        "seconds": outcome.seconds[:whole],
+        "samples_per_second": outcome.samples_per_second[:whole],
     }
     if judged:
-        columns["running_accuracy"] = [right / samples for right in outcome.right[:whole]]
+        columns["running_accuracy"] = outcome.running_accuracy[:whole]
     assert model.history is not None
     model.history.extend(columns)
 
@@ -304,7 +300,7 @@ def _inputs_of_each(first: Sequential, xs: NDArray[Any]) -> list[Inputs]:
                 raise InputError(f"network {number}: {error}") from None
         raise
     sets = whole.array.reshape(len(xs), -1, whole.array.shape[1])
-    return [replace(whole, array=array) for array in sets]
+    return [Inputs(array, whole.scale, whole.sample) for array in sets]
 
 
 def _shared(
@@ -350,7 +346,11 @@ class _Architecture:
 
     def __init__(self, model: Sequential) -> None:
         self.model = model
-        self.layers = [_apart(vars(layer)) for layer in model.layers]
+        names = [tuple(_apart(vars(layer))) for layer in model.layers]
+        self.attributes = [itemgetter(*of_layer) for of_layer in names]
+        self.values = [
+            values(vars(layer)) for values, layer in zip(self.attributes, model.layers, strict=True)
+        ]
 
     def check(self, number: int, other: Sequential) -> None:
         """Refuse a built model of another architecture."""
@@ -359,10 +359,16 @@ class _Architecture:
             _check_same(what, number, getattr(other, what), getattr(first, what))
         _check_same("backend", number, other.backend.name, first.backend.name)
         _check_same("number of layers", number, len(other.layers), len(first.layers))
-        for own, wanted, known in zip(other.layers, first.layers, self.layers, strict=True):
-            # Mostly the attributes tell; what they hold need not be comparable, but settings are.
-            if type(own) is not type(wanted) or _apart(vars(own)) != known:
+        for at, (own, wanted) in enumerate(zip(other.layers, first.layers, strict=True)):
+            if type(own) is not type(wanted) or not self._has_attributes(at, own):
                 _check_same(wanted.name, number, _described(own), _described(wanted))
+
+    def _has_attributes(self, at: int, layer: Layer) -> bool:
+        """Tell quickly that a layer is like the first model's; if not, their settings decide."""
+        try:
+            return bool(self.attributes[at](vars(layer)) == self.values[at])
+        except (KeyError, ValueError):
+            return False
 
 
 def _apart(settings: dict[str, Any]) -> dict[str, Any]:
