@@ -4,8 +4,8 @@
 y = |x|, each on data of its own: mlcore a thousand at once, PyTorch the first few of them one after
 another, from the same weights and with the same batches. The two take turns, and the losses of the
 last epoch are printed beside the times. What a network costs is its whole training, the data, their
-checks and the history included; making the models is timed apart on both sides. PyTorch may use
-the same number of threads, or one where that is quicker.
+checks and the history included, but not the making of the model. PyTorch is timed with as many
+threads and with one, and its best time counts.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ def main() -> None:
     chosen = parser.parse_args()
     x, y = samples(chosen.networks, seed=0)
     times: dict[str, list[float]] = {}
+    making: list[float] = []
 
     def note(side: str, seconds: float) -> None:
         times.setdefault(side, []).append(seconds)
@@ -116,7 +117,7 @@ def main() -> None:
         for workers in alone_threads:
             began = time.perf_counter()
             models = [network(seed) for seed in range(chosen.networks)]
-            note("mlcore, making a model", (time.perf_counter() - began) / len(models))
+            making.append((time.perf_counter() - began) / len(models))
             seconds, ours = train_many(models, x, y, chosen.epochs, workers)
             note(f"mlcore side by side, threads: {workers}", seconds)
         note("mlcore alone", train_alone(network(0), x[0], y[0], chosen.epochs))
@@ -141,6 +142,7 @@ def main() -> None:
     head = ("side", "us a network", "median", "us a step", "times as fast as PyTorch")
     print(f"{chosen.networks:,} networks, {chosen.epochs} epochs of {SAMPLES} samples")
     print(table(head, rows, right=(1, 2, 3, 4)))
+    print(f"making a model, which is not in it: {min(making) * 1e6:,.0f} us\n")
     lines = [(str(number), f"{ours:.6f}", f"{theirs:.6f}") for number, ours, theirs in losses]
     print(table(("network", "mlcore: last loss", "PyTorch"), lines, right=(0, 1, 2)))
 
