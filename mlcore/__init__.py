@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         optimizers,
         regularizers,
         schedules,
+        studies,
     )
     from mlcore.checkpoint import load
     from mlcore.constraints import MaxNorm
@@ -102,6 +103,7 @@ else:
             "optimizers",
             "regularizers",
             "schedules",
+            "studies",
         ],
     )
 
@@ -152,4 +154,5 @@ __all__ = [
     "regularizers",
     "schedules",
     "set_num_threads",
+    "studies",
 ]
