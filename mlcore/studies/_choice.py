@@ -7,11 +7,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlcore import Dense, Dropout, Sequential
 from mlcore.data import Dataset, split
-from mlcore.model import Sequential
 from mlcore.studies.study import Run
 
 Make = Callable[[int], Sequential]
+
+
+def with_dropout(dropout: float, seed: int) -> Sequential:
+    """Return 784-512-256-10 with relu, held back by dropout behind both hidden layers."""
+    layers = [
+        Dense(512, "relu", kernel_initializer="he_normal"), Dropout(dropout),
+        Dense(256, "relu", kernel_initializer="he_normal"), Dropout(dropout),
+        Dense(10),
+    ]  # fmt: skip
+    return Sequential(layers, seed=seed)
 
 
 def add_best(

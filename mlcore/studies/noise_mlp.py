@@ -16,10 +16,10 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from mlcore import SGD, Adam, Dense, Dropout, GaussianNoise, Sequential
+from mlcore import SGD, Adam, Dense, GaussianNoise, Sequential
 from mlcore.callbacks import EarlyStopping
 from mlcore.data import split
-from mlcore.studies._choice import add_best
+from mlcore.studies._choice import add_best, with_dropout
 from mlcore.studies.study import Run, study
 
 REPORTED = {
@@ -39,19 +39,6 @@ def network(activation: str, seed: int = 0) -> Sequential:
         Dense(10, kernel_initializer="he_normal"),
     ]  # fmt: skip
     return Sequential(layers, seed=seed)
-
-
-def wide(dropout: float, seed: int) -> Sequential:
-    """Return a wider network that is held back by dropout."""
-    hidden = [
-        layer
-        for units in (512, 256)
-        for layer in (
-            Dense(units, "relu", kernel_initializer="he_normal"),
-            Dropout(dropout),
-        )
-    ]
-    return Sequential([*hidden, Dense(10)], seed=seed)
 
 
 @study(
@@ -116,7 +103,7 @@ def noise_mlp(
         )
     good = add_best(
         run, train, test,
-        {f"784-512-256-10, dropout {rate}, Adam": partial(wide, rate) for rate in (0.2, 0.4)},
+        {f"784-512-256-10, dropout {rate}, Adam": partial(with_dropout, rate) for rate in (0.2, 0.4)},
         optimizer=Adam(1e-3), schedule="cosine", batch_size=100, epochs=good_epochs,
     )  # fmt: skip
     return f"{best} {good}"
