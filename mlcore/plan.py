@@ -159,7 +159,7 @@ def part_of(buffer: Buffer, first: int, last: int) -> Buffer:
 def view_of(
     buffer: Buffer, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int
 ) -> NDArray[Any]:
-    """Return the memory of a buffer that is not data, with `batch` rows where it lies in batches."""
+    """Return the memory of a buffer that is not data; one that lies in batches has `batch` rows."""
     if buffer.place in ("arena", "scratch"):
         shape = buffer.shape if buffer.place == "scratch" else (batch, *buffer.shape[1:])
         size = math.prod(shape) * buffer.dtype.itemsize
