@@ -248,13 +248,26 @@ def test_a_folder_with_files_is_refused_before_the_study_runs(monkeypatch, tmp_p
         studies.run("broken-study", out=tmp_path / "mine.txt")
 
 
+def test_a_study_that_fails_leaves_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(studies, "_studies", lambda: {"broken-study": broken})
+    with pytest.raises(RuntimeError, match="on purpose"):
+        studies.run("broken-study", out=tmp_path / "new" / "er")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RuntimeError):
+        studies.run("broken-study", out=tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_without_matplotlib_all_but_the_plots_comes(toys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = studies.run("toy-study", out=tmp_path / "out")
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {
         ".html", ".csv", ".json", ".h5",
     }  # fmt: skip
-    assert 'There are no plots: plots need matplotlib: pip install "mlcore[plots]"' in str(result)
+    assert 'There are no plots: plots need matplotlib: pip install "mlcore[plots]"' in " ".join(
+        str(result).split()
+    )
     assert "There are no plots" in (tmp_path / "out" / PAGE).read_text()
 
 

@@ -10,7 +10,7 @@ from mlcore import Adam, Dense, Dropout, Sequential
 from mlcore.data import Dataset, split
 from mlcore.studies.study import Run
 
-RATES = (0.2, 0.3, 0.5)
+RATES = (0.2, 0.4)
 
 
 def with_dropout(rate: float, seed: int) -> Sequential:

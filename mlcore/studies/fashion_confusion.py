@@ -52,9 +52,9 @@ def confusion(model: Sequential, data: Dataset, training: bool = False) -> metri
     title="Which clothes of Fashion-MNIST are taken for which",
     source="notebook A",
     seeds=5,
-    quick={"epochs": 10, "good_epochs": 8, "seeds": 1},
+    quick={"epochs": 6, "good_epochs": 4, "seeds": 1},
 )
-def fashion_confusion(run: Run, *, epochs: int = 10, good_epochs: int = 30) -> str:
+def fashion_confusion(run: Run, *, epochs: int = 10, good_epochs: int = 20) -> str:
     """Train one network, and look at it after every epoch in both ways."""
     train, test = run.fashion_mnist()
     names = test.class_names
