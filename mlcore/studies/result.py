@@ -116,7 +116,7 @@ class Result:
 
     def to_text(self) -> str:
         """Return table, notes and conclusion for a terminal."""
-        head = tuple(_title(column) for column in self.columns)
+        head = self._heads()
         lines = [self._cells(row) for row in self.table]
         parts = [
             f"{self.label} {self.name}: {self.title}",
@@ -212,6 +212,18 @@ class Result:
         _write(place / PAGE, self._page(images).encode())
         return files
 
+    def _heads(self) -> tuple[str, ...]:
+        """Return what stands over the columns: "accuracy then", "now" where it was reported."""
+        names = self.columns
+        return tuple(
+            f"{_title(name.removeprefix(REPORTED))} then"
+            if name.startswith(REPORTED)
+            else "now"
+            if REPORTED + name in names
+            else _title(name)
+            for name in names
+        )
+
     def _cells(self, row: dict[str, Any]) -> tuple[str, ...]:
         return tuple(
             shown(column, row[column], column.removeprefix(REPORTED) in self.percent)
@@ -265,7 +277,7 @@ class Result:
             )
             return f"<tr>{inner}</tr>"
 
-        lines = [row("th", [_title(column) for column in self.columns])]
+        lines = [row("th", list(self._heads()))]
         lines += [row("td", list(self._cells(each))) for each in self.table]
         return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 

@@ -1,10 +1,9 @@
 """Two networks for coin flips that look at sequences.
 
-A convolutional one: Conv1D(1 -> 10, width 3), relu, Conv1D(10 -> 1, width 5), and a dense
-output. An embedding one: each flip becomes 16 numbers, these become one, and the 20 of a sequence
-one output.
-The data are those of `coin-flips`. In the notebook the first failed on the shapes of its layers;
-flattening before the output mends it.
+A convolutional one: Conv1D(1 -> 10, width 3), relu, Conv1D(10 -> 1, width 5), and a dense output.
+An embedding one: each flip becomes 16 numbers, these become one, and the 20 of a sequence one
+output. The data are those of `coin-flips`. In the notebook the first failed on the shapes of its
+layers; flattening before the output mends it.
 
 What tells people from machines is whether neighbours differ. The convolution sees neighbours. The
 embedding model adds up a number for each place by itself, and every place by itself is a fair coin:
