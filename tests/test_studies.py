@@ -293,7 +293,7 @@ def test_where_there_is_no_set_the_sample_stands_in_and_says_so(bare, monkeypatc
     assert len(result.notes) == 2
     assert "mlcore data fetch fashion-mnist" in result.notes[1]
     assert "of digits" in result.notes[1]
-    assert result.settings["data"] == "mnist-sample, a part of it"
+    assert result.settings["data"] == "mnist-sample: 500 samples to train, 100 to test"
     assert studies.run("digits").table[0]["train"] == 10_000
 
 

@@ -62,7 +62,7 @@ def trained(
     "noise-mlp",
     label="A1",
     title="Noise layers on MNIST: relu and tanh at three learning rates",
-    source="notebook A; arXiv:1805.08000",
+    source="student notebook A; arXiv:1805.08000",
     seeds=5,
     quick={"epochs": 6, "good_epochs": 4, "seeds": 1},
 )

@@ -41,7 +41,7 @@ def embedding(seed: int) -> Sequential:
     "sequence-models",
     label="A5",
     title="Convolution and embedding for coin flips",
-    source="notebook A",
+    source="student notebook A",
     seeds=5,
     quick={"sequences": 3_000, "epochs": 10, "seeds": 1},
 )

@@ -391,11 +391,11 @@ class Run:
 
     def _set(self, name: str, quick: tuple[int, int]) -> tuple[Dataset, Dataset]:
         found = self._found(name)
-        self.uses(f"{found.name}, {'a part' if self.quick else 'all'} of it")
         train, test = found
-        if not self.quick:
-            return train, test
-        return _part(train, quick[0]), _part(test, quick[1])
+        if self.quick:
+            train, test = _part(train, quick[0]), _part(test, quick[1])
+        self.uses(f"{found.name}: {len(train):,} samples to train, {len(test):,} to test")
+        return train, test
 
     def _found(self, name: str) -> Splits:
         if self.data is not None:

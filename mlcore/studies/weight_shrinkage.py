@@ -32,7 +32,7 @@ REPORTED = {
     "weight-shrinkage",
     label="A3",
     title="Weights with and without regularisation",
-    source="notebook A",
+    source="student notebook A",
     quick={"epochs": 30},
 )
 def weight_shrinkage(run: Run, *, epochs: int = 40) -> str:
