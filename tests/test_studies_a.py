@@ -1,5 +1,8 @@
 """Studies A1 to A5 in quick form come to their conclusions."""
 
+import os
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -58,6 +61,30 @@ def test_a2_dropout_costs_accuracy_while_testing(fashion_confusion):
     # The mean over all epochs so far lags behind.
     assert loss["after epoch 6, as measured then"] > 1.2 * loss["after epoch 6"]
     assert {f"confusion epoch {n:02}" for n in range(1, 7)} <= set(fashion_confusion.figures)
+
+
+@pytest.fixture
+def full_fashion():
+    """The folder with the full sets: $MLCORE_DATA, or shared/data beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MLCORE_DATA") or beside)
+    if not (folder / "fashion-mnist").is_dir():
+        pytest.skip("Fashion-MNIST is not there: set MLCORE_DATA to a folder that has it")
+    return folder
+
+
+def test_a2_as_measured_then_gives_what_was_reported(full_fashion):
+    result = studies.run(
+        "fashion-confusion", data=full_fashion, seeds=1, good_epochs=1, plots=False
+    )
+    for row in result.table:
+        if row["setting"].endswith("as measured then"):
+            assert abs(row["loss"] - row["reported_loss"]) < 0.02
+            assert abs(row["test_accuracy"] - row["reported_test_accuracy"]) < 0.01
+    assert column(result, "test_accuracy")["after epoch 10"] > 0.82
+    # Fashion-MNIST's classes are named, though its files hold numbers.
+    shares = column(result, "share_of_all")
+    assert abs(shares["Shirt taken for T-shirt/top"] - 0.0197) < 0.002
 
 
 def test_a3_dropout_costs_training_accuracy_while_measuring():

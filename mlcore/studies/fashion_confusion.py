@@ -5,8 +5,8 @@
 PyTorch's do, U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), which the first epoch's loss shows.
 
 The notebook left dropout on while it tested, and what it called the loss of an epoch was the mean
-over all epochs so far. The rows "as measured then" repeat both, on the same network; the others
-test without dropout. The pairs of classes that are confused most are those of the shirts.
+over all epochs so far. The rows "as measured then" repeat both on the same network, and come within
+0.02 of its losses and a point of its accuracies; the others test without dropout.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from mlcore.studies.study import Run, study
 DROPOUT = 0.3
 # Epoch by epoch the notebook's loss and accuracy are known for the first and the tenth.
 REPORTED = {1: {"loss": 1.396, "test_accuracy": 0.655}, 10: {"loss": 0.710, "test_accuracy": 0.809}}
+
+# Of all test samples, those of T-shirts and shirts taken for each other.
+REPORTED_PAIR = 0.0197
 
 
 def network(hidden: int, dropout: float, seed: int = 0) -> Sequential:
@@ -94,6 +97,11 @@ def fashion_confusion(run: Run, *, epochs: int = 10, good_epochs: int = 20) -> s
     report = metrics.ClassificationReport(clean[-1], names)
     worst = report.most_confused(1)[0]
     hardest = [report.names[at] for at in np.argsort(report.recall)[:2]]
+    run.row(
+        f"{report.names[worst.true]} taken for {report.names[worst.predicted]}",
+        reported={"share_of_all": REPORTED_PAIR},
+        share_of_all=worst.samples / report.samples,
+    )
     right, then = _accuracy(clean[-1]), _accuracy(noisy[-1])
     return (
         f"Dropout that stays on while testing costs {100 * (right - then):.1f} points: measured "

@@ -63,7 +63,7 @@ def sequence_models(run: Run, *, sequences: int = 5_100, epochs: int = 30) -> st
             found[name].append(history["val_accuracy"][-1])
             histories.setdefault(name, []).append(history)
             run.network(name, model)
-            run.history(f"{name} seed {seed}", history)
+            run.history(name, history)
     medians = {name: statistics.median(values) for name, values in found.items()}
     for name, accuracy in medians.items():
         taken = seconds[name] / run.seeds if seconds[name] else None
