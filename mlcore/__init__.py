@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         plots,
         regularizers,
         schedules,
+        studies,
         sweeps,
     )
     from mlcore.checkpoint import load
@@ -110,6 +111,7 @@ else:
             "regularizers",
             "schedules",
             "sweeps",
+            "studies",
         ],
     )
 
@@ -163,5 +165,6 @@ __all__ = [
     "regularizers",
     "schedules",
     "set_num_threads",
+    "studies",
     "sweeps",
 ]

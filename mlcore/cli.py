@@ -320,6 +320,65 @@ def gradcheck(
 
 
 @commands.group(cls=Group)
+def study() -> None:
+    """List and run the studies: experiments with their tables, plots and conclusions."""
+
+
+@study.command("list")
+def list_studies() -> None:
+    """Say which studies there are."""
+    from mlcore import studies
+    from mlcore.plan import table
+
+    found = map(studies.find, studies.names())
+    lines = [(each.label, each.name, each.title) for each in found]
+    click.echo(table(("", "study", "what it shows"), lines, right=()))
+    click.echo("\nmlcore study run NAME runs one; with --quick it takes seconds.")
+
+
+@study.command("run", short_help="Run a study, or all of them.")
+@click.argument("name")
+@_options(
+    ("--data", "DIR", "Folder that holds mnist/ or fashion-mnist/, or the set itself. "
+     "[$MLCORE_DATA, the cache, or the bundled sample]"),
+    ("--seeds", "INT", "How many seeds to repeat with. [the study's own number]"),
+    ("--workers", "INT", "Processor cores to use. [all]"),
+    ("--out", "DIR", "Folder for the results, new or empty. [runs/NAME-TIME]"),
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="Less data, fewer epochs, seeds and networks: seconds.")
+@click.option("--svg", is_flag=True, help="Write the plots as SVG too.")
+@click.option(
+    "--set", "changed", metavar="KEY=VALUE", multiple=True,
+    help="A setting of the study, such as networks=1000 or rates=0.1,0.05; may be repeated.",
+)  # fmt: skip
+@click.option("--no-plots", is_flag=True, help="Draw nothing; works without matplotlib.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the result only, not what is being done.")
+def run_study(
+    name: str,
+    data: str | None,
+    seeds: int | None,
+    workers: int | None,
+    out: str | None,
+    quick: bool,
+    svg: bool,
+    changed: tuple[str, ...],
+    no_plots: bool,
+    quiet: bool,
+) -> int:
+    """Run a study: print its table and conclusion, and write them with the plots and networks.
+
+    NAME is one of `mlcore study list`, or "all". Where one of all fails, the others go on, and
+    the exit code is 1.
+    """
+    from mlcore.studies import command
+
+    return command.run(
+        name, changed, out, svg=svg, quick=quick, seeds=seeds, workers=workers, data=data,
+        plots=not no_plots, progress=not quiet,
+    )  # fmt: skip
+
+
+@commands.group(cls=Group)
 def data() -> None:
     """List, download and convert data sets."""
 
