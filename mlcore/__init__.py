@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         regularizers,
         schedules,
         studies,
+        sweeps,
     )
     from mlcore.checkpoint import load
     from mlcore.constraints import MaxNorm
@@ -108,6 +109,7 @@ else:
             "regularizers",
             "schedules",
             "studies",
+            "sweeps",
         ],
     )
 
@@ -161,4 +163,5 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "studies",
+    "sweeps",
 ]
