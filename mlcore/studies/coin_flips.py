@@ -91,6 +91,6 @@ def coin_flips(run: Run, *, sequences: int = 5_100, epochs: int = 100) -> str:
     meant, faulty = accuracies.values()
     return (
         f"The network tells people from machines with {meant:.1%} of unseen sequences right; "
-        f"counting switches gives {counted:.1%}, which chance alone can better. With the notebook's "
-        f"batches and loss it is {faulty:.1%}, no better than guessing."
+        f"counting switches gives {counted:.1%}. With the notebook's batches and loss it is "
+        f"{faulty:.1%}: it guesses."
     )

@@ -1,7 +1,8 @@
 """Two networks for coin flips that look at sequences.
 
-A convolutional one: Conv1D(1 -> 10, width 3), relu, Conv1D(10 -> 1, width 5), and a dense output. And
-an embedding one: each flip becomes 16 numbers, these become one, and the 20 of a sequence one output.
+A convolutional one: Conv1D(1 -> 10, width 3), relu, Conv1D(10 -> 1, width 5), relu, and a dense
+output. An embedding one: each flip becomes 16 numbers, these become one, and the 20 of a sequence
+one output.
 The data are those of `coin-flips`. In the notebook the first failed on the shapes of its layers;
 flattening before the output mends it.
 
@@ -20,17 +21,17 @@ from mlcore.studies._flips import by_switches, flips
 from mlcore.studies.study import Run, study
 
 
-def convolutional(length: int, seed: int) -> Sequential:
+def convolutional(seed: int) -> Sequential:
     """Return the convolutions, with the output that the notebook's lacked."""
     layers = [
-        Reshape((length, 1)), Conv1D(10, 3, activation="relu"), Conv1D(1, 5, activation="relu"),
+        Reshape((-1, 1)), Conv1D(10, 3, activation="relu"), Conv1D(1, 5, activation="relu"),
         Flatten(), Dense(1, "sigmoid"),
     ]  # fmt: skip
     return Sequential(layers, seed=seed)
 
 
-def embedding(length: int, seed: int) -> Sequential:
-    """Return Embedding(3, 16), 16 to 1 at each place, and `length` to 1."""
+def embedding(seed: int) -> Sequential:
+    """Return Embedding(3, 16), 16 to 1 at each place, and all places to 1."""
     # A convolution of width 1 is one dense layer for every place.
     layers = [Embedding(3, 16), Conv1D(1, 1), Flatten(), Dense(1, "sigmoid")]
     return Sequential(layers, seed=seed)
@@ -52,7 +53,7 @@ def sequence_models(run: Run, *, sequences: int = 5_100, epochs: int = 30) -> st
         train, held = flips(run, sequences, seed)
         found["counting switches"].append(by_switches(train, held))
         for name, make in (("convolution", convolutional), ("embedding", embedding)):
-            model = make(train.inputs.shape[1], seed)
+            model = make(seed)
             begun = time.perf_counter()
             history = model.fit(
                 train, loss="sigmoid_cross_entropy", optimizer=Adam(0.01), batch_size=16,

@@ -72,8 +72,9 @@ def weight_shrinkage(run: Run, *, epochs: int = 40) -> str:
     run.figure("accuracy", plots.curves, pair, ("accuracy", "val_accuracy"))
     run.figure("weights", plots.weight_histograms, dict(list(models.items())[:2]))
     return (
-        f"The largest weight of the output layer is {largest[128, 0.0]:.2f} in 784-128-10 plain and "
-        f"{largest[48, 0.2]:.2f} in the regularised 784-48-10, but that is the width: at the same "
-        f"width it goes from {largest[128, 0.0]:.2f} to {largest[128, 0.2]:.2f} (128 units) and from "
-        f"{largest[48, 0.0]:.2f} to {largest[48, 0.2]:.2f} (48 units) with dropout and penalty."
+        f"The largest weight of the output layer is {largest[128, 0.0]:.2f} in 784-128-10 plain "
+        f"and {largest[48, 0.2]:.2f} in the regularised 784-48-10, which is an effect of the "
+        f"width: at one width, dropout and penalty take it from {largest[128, 0.0]:.2f} to "
+        f"{largest[128, 0.2]:.2f} (128 units) and from {largest[48, 0.0]:.2f} to "
+        f"{largest[48, 0.2]:.2f} (48 units)."
     )
