@@ -111,7 +111,9 @@ def train(
                 **full_batch(data[0], rate * SCALES[loss], steps),
             )  # fmt: skip
         except NonFiniteLossError as error:
-            stops.append(str(error))
+            step = 0 if model.history is None else len(model.history)
+            stops.append(f"at step {step + 1}, in {error.tensor}")
+            run.note(f"{setting} stopped: {error}")
         assert model.history is not None
         histories.append(model.history)
         measured.append((model.evaluate(data[0]), model.evaluate(data[1])))

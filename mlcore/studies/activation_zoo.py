@@ -8,7 +8,7 @@ over 60,000 samples: 1e-5 is 0.6 on their mean. With the squared error the outpu
 Cross-entropy needs probabilities, which a relu does not give; what the notebook computed for "relu
 with cross-entropy" is not known. Here the output of that network is a sigmoid. At its rate 2e-5 its
 relus die, so the row is followed by one at a fourth of the rate. The leaky relu's rate 1e-4 makes
-the weights grow until they are no numbers any more; training stops there and says where.
+the weights grow until a number is infinite; training stops there and says where.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ t-SNE.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def dashboard(run: Run, *, steps: int = 200, target: float = 0.95, draw: int = 0
     """Train, draw all, and train at ten times the rate; `draw` is the seed of the image shown."""
     data = train, test = run.mnist(quick=(1_000, 1_000))
     updates = LastUpdates()
-    setting = {
+    setting: dict[str, Any] = {
         "steps": steps, "activation": "leaky_relu", "output": "identity",
         "loss": "softmax_cross_entropy", "initializer": LecunNormal(),
     }  # fmt: skip
@@ -64,7 +64,7 @@ def dashboard(run: Run, *, steps: int = 200, target: float = 0.95, draw: int = 0
         "panels", plots.dashboard, model, some, updates=updates, history=history, target=target
     )
     matrix = confusion_matrix(test.y, model.predict_classes(test))
-    run.figure("confusion", plots.confusion_matrix, matrix)
+    run.figure("confusion", plots.confusion_matrix, matrix, test.class_names)
     try:
         run.figure("tsne", plots.tsne, model, test, layer=model.layers[1].name, samples=SHOWN)
     except MissingExtraError as error:
@@ -73,8 +73,8 @@ def dashboard(run: Run, *, steps: int = 200, target: float = 0.95, draw: int = 0
     return (
         f"{outcome.accuracy:.1%} of the training data are right after {steps} steps. Test image "
         f"{number} is a {shown.y[0]}, taken for a {confidences.argmax()} with confidence "
-        f"{confidences.max():.1%}. At ten times the rate training stops in step "
-        f"{len(broken.histories[0]) + 1}, and says where."
+        f"{confidences.max():.1%}. At ten times the rate a number is not finite "
+        f"any more after {len(broken.histories[0])} steps, and training stops."
     )
 
 
