@@ -71,34 +71,38 @@ def test_lr_sweep_the_large_rates_learn_nothing():
     accuracy = columns(result, "accuracy")
     assert accuracy["rate 0.1"] < 0.2
     assert accuracy["rate 0.001"] < 0.2
-    assert accuracy["rate 3e-05"] > accuracy["rate 1e-05"] > 0.25
+    assert min(accuracy[f"rate {rate}"] for rate in ("3e-05", "2e-05", "1e-05")) > 0.5
     assert result.table[0]["reported_accuracy"] == 0.71
 
 
 def test_slope_sweep_flat_sigmoids_learn_slowly():
     accuracy = columns(run("slope-sweep"), "accuracy")
-    assert accuracy["slope 0.1"] < accuracy["slope 0.4"] < accuracy["slope 1"]
+    slopes = [accuracy[f"slope {slope}"] for slope in ("0.1", "0.4", "0.5", "1")]
+    assert slopes == sorted(slopes)
     assert accuracy["slope 0.5, left out of the derivative"] > accuracy["slope 0.5"]
 
 
-def test_init_sweep_fan_out_is_best_and_poisson_learns_nothing():
+def test_init_sweep_fan_out_is_among_the_two_best_and_poisson_learns_nothing():
     accuracy = columns(run("init-sweep"), "accuracy")
-    assert max(accuracy, key=accuracy.get) == "N(0, 2 / fan_out)"
+    first, second, *_ = sorted(accuracy, key=accuracy.get, reverse=True)
+    assert {first, second} == {"N(0, 2 / fan_out)", "N(0, 1) / 3"}
+    assert accuracy["N(0, 2 / fan_out)"] > accuracy["U(-1, 1)"]
     assert accuracy["Poisson(1) / 4"] < 0.15
 
 
-def test_activation_zoo_relus_are_best_and_a_nan_is_told():
+def test_activation_zoo_relus_die_at_twice_the_rate_and_a_nan_is_told():
     result = run("activation-zoo")
     accuracy = columns(result, "accuracy")
-    assert accuracy["relu"] > 0.85
-    assert accuracy["relu"] > accuracy["sigmoid, cross-entropy"]
-    assert accuracy["relu"] > accuracy["relu, rate 2e-5"]
+    assert accuracy["relu"] > 0.8
+    assert accuracy["relu, rate 2e-5"] < 0.5
+    assert accuracy["relu, cross-entropy, rate 5e-6"] > 0.9
     assert "dense_" in columns(result, "stopped")["leaky relu, softmax, rate 1e-4"]
 
 
-def test_cosine_settles_where_a_constant_rate_does_not():
+def test_cosine_takes_the_steps_less_far():
     accuracy = columns(run("cosine"), "accuracy")
-    assert accuracy["cosine from 6.17e-05"] > accuracy["constant 6.17e-05, as run"]
+    assert accuracy["cosine from 3e-05"] < accuracy["constant 3e-05"]
+    assert accuracy["constant 6.17e-05, as run"] < accuracy["constant 3e-05"]
 
 
 def test_dashboard_draws_all_and_stops_at_nan():

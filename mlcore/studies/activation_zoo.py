@@ -63,11 +63,10 @@ ZOO = {
     label="C4",
     title="Activation functions and losses of a small network",
     source="notebook C",
-    quick={"steps": 100},
 )
 def activation_zoo(run: Run, *, steps: int = 200) -> str:
     """Train every setting of the list."""
-    data = run.mnist(quick=(1_000, 1_000))
+    data = run.mnist(quick=(500, 500))
     found = {
         name: anatomy.train(
             run, name, data, steps=steps, **_arguments(setting),

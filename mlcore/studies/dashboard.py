@@ -38,11 +38,11 @@ SHOWN = 500
     label="C6",
     title="One network from within: the twelve panels",
     source="notebook C",
-    quick={"steps": 60},
+    quick={"steps": 100},
 )
 def dashboard(run: Run, *, steps: int = 200, target: float = 0.95, draw: int = 0) -> str:
     """Train, draw all, and train at ten times the rate; `draw` is the seed of the image shown."""
-    data = train, test = run.mnist(quick=(1_000, 1_000))
+    data = train, test = run.mnist(quick=(500, 500))
     updates = LastUpdates()
     setting: dict[str, Any] = {
         "steps": steps, "activation": "leaky_relu", "output": "identity",

@@ -80,7 +80,7 @@ def network(activation: str, initializer: str, seed: int = 0) -> Sequential:
     label="E1",
     title="First weights against learning rate in a network of sigmoids",
     source="notebook E",
-    quick={"epochs": 15, "per": 20},
+    quick={"epochs": 10, "per": 20},
 )
 def init_lr(run: Run, *, epochs: int = 15, l2: float = 0.0, per: int = 200) -> str:
     """Train every pair of first weights and rate."""

@@ -102,7 +102,7 @@ def lambda_cv(
     final_steps: int = 300,
 ) -> str:
     """Cross-validate every decay, right and as run, and train the best on everything."""
-    train, test = run.mnist(quick=(2_000, 1_000))
+    train, test = run.mnist(quick=(1_000, 1_000))
     parts = [
         (train.subset(learned), train.subset(held))
         for learned, held in stratified_folds(train.y, folds)

@@ -23,13 +23,12 @@ CHANCE = 0.12
     label="C1",
     title="Five learning rates for a network of sigmoids",
     source="notebook C",
-    quick={"steps": 100},
 )
 def lr_sweep(
     run: Run, *, rates: tuple[float, ...] = (3e-5, 2e-5, 1e-5, 1e-3, 1e-1), steps: int = 200
 ) -> str:
     """Train with each rate, and compare."""
-    data = run.mnist(quick=(1_000, 1_000))
+    data = run.mnist(quick=(500, 500))
     found = {
         rate: anatomy.train(
             run, f"rate {rate:g}", data, rate=rate, steps=steps,

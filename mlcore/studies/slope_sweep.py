@@ -51,7 +51,6 @@ class LayerRates(Callback):
     label="C2",
     title="Five slopes of the sigmoid",
     source="notebook C",
-    quick={"steps": 100},
 )
 def slope_sweep(
     run: Run,
@@ -61,7 +60,7 @@ def slope_sweep(
     steps: int = 200,
 ) -> str:
     """Train with each slope, and once more with `without` left out of the derivative."""
-    data = run.mnist(quick=(1_000, 1_000))
+    data = run.mnist(quick=(500, 500))
     found = {
         slope: anatomy.train(
             run, f"slope {slope:g}", data, rate=RATE, steps=steps,
