@@ -110,8 +110,8 @@ else:
             "plots",
             "regularizers",
             "schedules",
-            "sweeps",
             "studies",
+            "sweeps",
         ],
     )
 
