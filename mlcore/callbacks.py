@@ -41,8 +41,8 @@ class Callback:
         bit, but Python runs between them.
     """
 
-    progress_needs_parameters: ClassVar[bool] = True
-    progress_every_step: ClassVar[bool] = False
+    progress_needs_parameters: bool = True
+    progress_every_step: bool = False
 
     def check(self, columns: set[str]) -> None:
         """Raise InputError where the run will not measure what this callback needs."""
@@ -297,7 +297,7 @@ class ProgressBar(Callback):
     }
     SECONDS_BETWEEN_DRAWINGS = 0.05
 
-    progress_needs_parameters: ClassVar[bool] = False
+    progress_needs_parameters: bool = False
 
     def __init__(self) -> None:
         self.bar: Any = None

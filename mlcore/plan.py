@@ -156,6 +156,19 @@ def part_of(buffer: Buffer, first: int, last: int) -> Buffer:
     )
 
 
+def view_of(
+    buffer: Buffer, vectors: Mapping[str, NDArray[Any]], arena: NDArray[Any], batch: int
+) -> NDArray[Any]:
+    """Return the memory of a buffer that is not data; one that lies in batches has `batch` rows."""
+    if buffer.place in ("arena", "scratch"):
+        shape = buffer.shape if buffer.place == "scratch" else (batch, *buffer.shape[1:])
+        size = math.prod(shape) * buffer.dtype.itemsize
+        part = arena[buffer.offset : buffer.offset + size]
+        return part.view(buffer.dtype).reshape(shape)
+    part = vectors[buffer.place][buffer.offset : buffer.offset + math.prod(buffer.shape)]
+    return part.reshape(buffer.shape)
+
+
 @dataclass(repr=False)
 class Plan:
     """A flat list of kernel calls and the memory they need.
@@ -179,6 +192,8 @@ class Plan:
         One number for each penalty on the parameters; all of them belong to the mean loss.
     accumulation : int
         The steps whose gradients make one update.
+    layers : dict of str to Buffer
+        What every layer gives on, by its name; what does nothing gives on what it was given.
     unfused : list of str
         Why gradients are written and updates follow them, where the native engine would else
         take each update while its gradient is still in the cache.
@@ -194,6 +209,7 @@ class Plan:
     weights: Buffer | None = None
     penalties: Buffer | None = None
     accumulation: int = 1
+    layers: dict[str, Buffer] = field(default_factory=dict)
     unfused: list[str] = field(default_factory=list)
 
     @property
@@ -211,16 +227,8 @@ class Plan:
         views: Views = {}
         # No kernel need know the outputs in the shape of rows.
         for buffer in [*self.buffers(), *([] if self.outputs is None else [self.outputs])]:
-            if buffer.place in ("arena", "scratch"):
-                whole = buffer.place == "scratch"
-                shape = buffer.shape if whole else (batch, *buffer.shape[1:])
-                size = math.prod(shape) * buffer.dtype.itemsize
-                part = arena[buffer.offset : buffer.offset + size]
-                views[buffer.name] = part.view(buffer.dtype).reshape(shape)
-            elif buffer.place != "data":
-                size = math.prod(buffer.shape)
-                part = vectors[buffer.place][buffer.offset : buffer.offset + size]
-                views[buffer.name] = part.reshape(buffer.shape)
+            if buffer.place != "data":
+                views[buffer.name] = view_of(buffer, vectors, arena, batch)
         return views
 
     def buffers(self) -> Iterator[Buffer]:
@@ -501,6 +509,7 @@ def lower(
     for layer in model.layers:
         x, backward = layer.lower(lowering, x)
         backwards.append((layer, backward))
+        plan.layers[layer.name] = x
     plan.outputs = lowering.reshaped(x, -1)
     if loss is not None:
         grad = loss.lower(lowering, plan.outputs, labelled, weighted)

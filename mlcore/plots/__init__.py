@@ -1,6 +1,8 @@
-"""Plots of a training run; matplotlib is imported when the first one is drawn.
+"""Plots of data, networks and training runs; matplotlib is imported when the first one is drawn.
 
-Every function returns a `matplotlib.figure.Figure` that belongs to the caller alone: pyplot is
+A function draws into the axes that it is given as `ax`, or into those of a new figure, and returns
+them; ``ax.figure`` is the figure, and `save` writes it. Those named `plot_...` compose a whole
+figure, as a run's folder holds it, and return that. Figures belong to the caller alone: pyplot is
 not used, so no display is needed, nothing global changes, and threads may draw at once.
 """
 
@@ -14,17 +16,46 @@ from mlcore.history import History
 from mlcore.kernels.errors import InputError
 from mlcore.metrics import Labels
 from mlcore.plots._figure import save
-from mlcore.plots.confusion import plot_confusion
+from mlcore.plots.boundary import decision_boundary
+from mlcore.plots.class_errors import confusion_stem, most_confused
+from mlcore.plots.confusion import confusion_matrix, plot_confusion
+from mlcore.plots.filters import first_layer_weights
 from mlcore.plots.history import plot_curves, plot_learning_rate
+from mlcore.plots.neighbours import tsne
+from mlcore.plots.ratios import update_ratios
 from mlcore.plots.roofline import plot_roofline
+from mlcore.plots.runs import curves, learning_rate
+from mlcore.plots.sheet import Dashboard, dashboard
+from mlcore.plots.sizes import against_parameters
+from mlcore.plots.sweep import sweep_bars, sweep_heat_map, sweep_lines
+from mlcore.plots.violins import activation_violins, batch_norm_violins
+from mlcore.plots.weights import weight_histograms
 
 __all__ = [
+    "Dashboard",
+    "activation_violins",
+    "against_parameters",
+    "batch_norm_violins",
+    "confusion_matrix",
+    "confusion_stem",
+    "curves",
+    "dashboard",
+    "decision_boundary",
+    "first_layer_weights",
+    "learning_rate",
+    "most_confused",
     "plot_confusion",
     "plot_curves",
     "plot_learning_rate",
     "plot_roofline",
     "save",
     "save_all",
+    "sweep_bars",
+    "sweep_heat_map",
+    "sweep_lines",
+    "tsne",
+    "update_ratios",
+    "weight_histograms",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from mlcore.data.files import atomic_write
 from mlcore.kernels.errors import InputError, MissingExtraError
@@ -18,6 +18,15 @@ BLUE = "#0072B2"
 ORANGE = "#E69F00"
 VERMILION = "#D55E00"
 GREY = "#777777"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "black")
+# Cycles of other lengths than the colours', so that no two of many curves look alike.
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 3)), (0, (1, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo")
 
 DPI = 150
 
@@ -35,6 +44,63 @@ def new_figure(width: float, height: float) -> Figure:
     except ModuleNotFoundError as error:
         raise MissingExtraError('plots need matplotlib: pip install "mlcore[plots]"') from error
     return Figure(figsize=(width, height), layout="compressed", facecolor="white")
+
+
+def axes_of(ax: Axes | None, width: float = 6.0, height: float = 4.0) -> Axes:
+    """Return `ax`, or the axes of a new figure of `width` by `height` inches.
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    InputError
+        For something that is not an Axes.
+    """
+    if ax is None:
+        figure = new_figure(width, height)
+        made: Axes = figure.add_subplot()
+        return made
+    if not hasattr(ax, "get_subplotspec"):
+        raise InputError(f"ax must be one matplotlib Axes, not {type(ax).__name__}")
+    return ax
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure that axes stand in."""
+    figure: Any = ax.get_figure()
+    return cast("Figure", figure)
+
+
+def split(ax: Axes, rows: int, columns: int) -> list[Axes]:
+    """Put a grid of panels into the place of `ax`, which shows only its title from then on.
+
+    Returns
+    -------
+    list of Axes
+        Row by row. They belong to the figure: ``ax.figure.axes`` has them too.
+    """
+    from matplotlib.gridspec import GridSpec
+
+    ax.set_axis_off()
+    figure, spec = figure_of(ax), ax.get_subplotspec()
+    if spec is not None:
+        grid: Any = spec.subgridspec(rows, columns)
+    else:
+        box = ax.get_position()
+        grid = GridSpec(
+            rows, columns, figure, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1,
+            wspace=0.35, hspace=0.5,
+        )  # fmt: skip
+    return [figure.add_subplot(grid[at // columns, at % columns]) for at in range(rows * columns)]
+
+
+def look(number: int, *, marker: bool = False) -> dict[str, Any]:
+    """Return colour, dashes and marker of the `number`-th curve, from 0."""
+    found: dict[str, Any] = {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[number % len(DASHES)],
+    }
+    return found | ({"marker": MARKERS[number % len(MARKERS)]} if marker else {})
 
 
 def style(axes: Axes, title: str, x: str, y: str) -> None:
