@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Reshape,
         Standardize,
     )
+    from mlcore.many import fit_many
     from mlcore.model import Sequential
     from mlcore.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
     from mlcore.regularizers import L1, L1L2, L2, Norm
@@ -87,6 +88,7 @@ else:
                 "Reshape",
                 "Standardize",
             ],
+            "many": ["fit_many"],
             "model": ["Sequential"],
             "optimizers": ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"],
             "regularizers": ["L1", "L1L2", "L2", "Norm"],
@@ -146,6 +148,7 @@ __all__ = [
     "callbacks",
     "constraints",
     "data",
+    "fit_many",
     "get_num_threads",
     "gradcheck",
     "initializers",

@@ -469,10 +469,7 @@ class Sequential:
         given, held = self._hold_out(given, validation_data, validation_split)
         inputs = given.inputs
         with self._built_for(inputs):
-            first = next((layer for layer in self.layers if not layer.reshapes), None)
-            for layer in self.layers:
-                if isinstance(layer, Standardize) and layer is not first:
-                    layer.require_fitted()
+            scaler = self._scaler()
             chosen_loss.absorbs(self.layers)
             targets = self._targets(chosen_loss, given, class_weight)
             validation = None
@@ -482,9 +479,17 @@ class Sequential:
                 self, chosen_loss, chosen_optimizer, settings, inputs, targets, validation, told,
                 resume,
             )  # fmt: skip
-        if isinstance(first, Standardize) and not first.fitted:
-            first.adapt_rows(inputs)
+        if scaler is not None:
+            scaler.adapt_rows(inputs)
         return trainer.run()
+
+    def _scaler(self) -> Standardize | None:
+        """Return the leading layer that is yet to be fitted to the data; others must be already."""
+        first = next((layer for layer in self.layers if not layer.reshapes), None)
+        for layer in self.layers:
+            if isinstance(layer, Standardize) and layer is not first:
+                layer.require_fitted()
+        return first if isinstance(first, Standardize) and not first.fitted else None
 
     def evaluate(
         self,

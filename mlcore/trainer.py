@@ -194,16 +194,7 @@ class Trainer:
             self._check_resumable()
 
     def _described(self) -> dict[str, Any]:
-        """Return what decides the bits of the steps to come, as JSON knows it."""
-        settings = self.settings.config()
-        deciding = ("batch_size", "schedule", "shuffle", "seed", "regularizer")
-        kept = {name: settings[name] for name in deciding}
-        kept["loss"] = self.loss.config()
-        kept["samples"] = len(self.inputs)
-        kept["weighted"] = self.targets.weights is not None
-        kept["trainable"] = [layer.trainable for layer in self.model.layers]
-        described: dict[str, Any] = json.loads(json.dumps(kept))
-        return described
+        return described(self.model, self.loss, self.settings, self.inputs, self.targets)
 
     def _check_resumable(self) -> None:
         progress = self.model.progress
@@ -234,7 +225,10 @@ class Trainer:
     def run(self) -> History:
         """Train, and return the history."""
         model, settings = self.model, self.settings
-        progress, history = model.progress, self._begin()
+        progress = model.progress
+        history = begin(
+            model, self.loss, self.optimizer, settings, self._described(), resume=self.resume
+        )
         executor = self._executor()
         evaluations = self._evaluations(executor)
         with Interrupts() as interrupts, self._telling_of_exceptions(executor):
@@ -254,7 +248,7 @@ class Trainer:
                         **self._evaluated(evaluations, interrupts),
                         "learning_rate": rate,
                         "seconds": seconds,
-                        "samples_per_second": _rate(samples, seconds),
+                        "samples_per_second": rate_of(samples, seconds),
                     }
                     executor.sync()
                     if self.guard:
@@ -271,27 +265,6 @@ class Trainer:
                 if model.stop_training:
                     break
             self._tell("on_train_end")
-        return history
-
-    def _begin(self) -> History:
-        """Hand the model what this run brings, and return the history to fill."""
-        model, progress, state = self.model, self.model.progress, self.model.optimizer_state
-        model.loss, model.training, model.stop_training = self.loss, self.settings, False
-        model.regularizer = self.settings.regularizer
-        if model.optimizer is not self.optimizer or tuple(state) != self.optimizer.state:
-            size = model.parameters.size
-            model.optimizer = self.optimizer
-            model.optimizer_state = {
-                name: aligned_zeros(size, model.dtype) for name in self.optimizer.state
-            }
-            for name, value in self.optimizer.initial.items():
-                model.optimizer_state[name][...] = value
-            progress.updates = 0
-        if not self.resume:
-            progress.epoch, progress.step, progress.totals = 0, 0, Totals()
-        progress.settings = self._described()
-        history = model.history if self.resume and model.history is not None else History()
-        model.history = history
         return history
 
     def _executor(self) -> Executor:
@@ -347,7 +320,7 @@ class Trainer:
             logs = {
                 **self._measured(progress.totals, "running_", self.targets),
                 "learning_rate": rate,
-                "samples_per_second": _rate(progress.totals.samples - before, now - began),
+                "samples_per_second": rate_of(progress.totals.samples - before, now - began),
             }
             if looked_at:
                 executor.sync()
@@ -414,7 +387,54 @@ class Trainer:
             getattr(callback, event)(self.model, *arguments)
 
 
-def _rate(samples: int, seconds: float) -> float:
+def described(
+    model: Sequential, loss: Loss, settings: Training, inputs: Inputs, targets: Targets
+) -> dict[str, Any]:
+    """Return what decides the bits of the steps to come, as JSON knows it."""
+    chosen = settings.config()
+    deciding = ("batch_size", "schedule", "shuffle", "seed", "regularizer")
+    kept = {name: chosen[name] for name in deciding}
+    kept["loss"] = loss.config()
+    kept["samples"] = len(inputs)
+    kept["weighted"] = targets.weights is not None
+    kept["trainable"] = [layer.trainable for layer in model.layers]
+    known: dict[str, Any] = json.loads(json.dumps(kept))
+    return known
+
+
+def begin(
+    model: Sequential,
+    loss: Loss,
+    optimizer: Optimizer,
+    settings: Training,
+    description: dict[str, Any],
+    *,
+    resume: bool = False,
+) -> History:
+    """Hand a model what a fit brings, and return the history to fill.
+
+    `description` is what `described` says of the fit.
+    """
+    progress, state = model.progress, model.optimizer_state
+    model.loss, model.training, model.stop_training = loss, settings, False
+    model.regularizer = settings.regularizer
+    if model.optimizer is not optimizer or tuple(state) != optimizer.state:
+        size = model.parameters.size
+        model.optimizer = optimizer
+        model.optimizer_state = {name: aligned_zeros(size, model.dtype) for name in optimizer.state}
+        for name, value in optimizer.initial.items():
+            model.optimizer_state[name][...] = value
+        progress.updates = 0
+    if not resume:
+        progress.epoch, progress.step, progress.totals = 0, 0, Totals()
+    progress.settings = description
+    history = model.history if resume and model.history is not None else History()
+    model.history = history
+    return history
+
+
+def rate_of(samples: int, seconds: float) -> float:
+    """Return samples a second."""
     return samples / seconds if seconds > 0 else math.inf
 
 

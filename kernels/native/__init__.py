@@ -48,6 +48,17 @@ def predictor() -> Callable[[Any, Any, Any], bool]:
     return function
 
 
+def berth(*given: Any) -> Any:
+    """Return the place where networks lie while one program trains them; see `many.pxi`."""
+    return _module("_engine").Berth(*given)
+
+
+def many(*given: Any, **settings: Any) -> tuple[Any, dict[str, int]]:
+    """Return the trainings of many networks, and what the codes of their ends mean."""
+    engine = _module("_engine")
+    return engine.Many(*given, **settings), engine.ENDINGS
+
+
 def kernels() -> ModuleType:
     """Return the kernels of the chosen instruction set.
 

@@ -10,7 +10,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport isfinite, pow
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -26,6 +26,13 @@ cdef extern from "pool.h":
     void pool_release() noexcept nogil
     unsigned long long flush_denormals() noexcept nogil
     void restore_denormals(unsigned long long before) noexcept nogil
+
+cdef extern from "<stdatomic.h>":
+    ctypedef int atomic_int
+    ctypedef Py_ssize_t atomic_ptrdiff_t
+    int atomic_load(const atomic_int *flag) noexcept nogil
+    void atomic_store(atomic_int *flag, int value) noexcept nogil
+    Py_ssize_t atomic_fetch_add(atomic_ptrdiff_t *number, Py_ssize_t more) noexcept nogil
 
 cdef extern from "processor.h":
     bint processor_has_avx512() noexcept nogil
@@ -99,6 +106,9 @@ cdef struct Run:
     Barrier barrier
     double loss, correct, weight
     Py_ssize_t stopped
+    bint broken
+    # Set from outside where one thread is to end after the step that it is at; mostly NULL.
+    const atomic_int *halt
 
 
 cdef inline Step step_at(const Run *run, Py_ssize_t at) noexcept nogil:
@@ -179,7 +189,7 @@ cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
     for i in range(run.prologue):
         run.instructions.run(&run.operations[i], &step, scratch, part, parts)
     at = run.first
-    while going and at < run.last:
+    while going and at < run.last and (run.halt == NULL or not atomic_load(run.halt)):
         i = run.prologue
         while i < run.count:
             op = &run.operations[i]
@@ -211,6 +221,7 @@ cdef void work(void *context, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
                 run.instructions.run(&run.operations[i], &step, scratch, part, parts)
     if part == 0:
         run.stopped = at
+        run.broken = not going
     restore_denormals(mode)
 
 
@@ -291,23 +302,29 @@ cdef class Program:
 
     def pack(self):
         """Bring all panels up to date."""
+        with nogil:
+            self.pack_all()
+
+    cdef void pack_all(self) noexcept nogil:
         cdef Py_ssize_t i
         cdef Operation op
         cdef Step step = nothing()
-        with nogil:
-            for i in range(self.layout_count):
-                op = self.layouts[i]
-                op.kind = PACK
-                self.instructions.run(&op, &step, NULL, 0, 1)
+        for i in range(self.layout_count):
+            op = self.layouts[i]
+            op.kind = PACK
+            self.instructions.run(&op, &step, NULL, 0, 1)
 
     def unpack(self):
         """Write what training has changed back to where it was packed from."""
+        with nogil:
+            self.unpack_all()
+
+    cdef void unpack_all(self) noexcept nogil:
         cdef Py_ssize_t i
         cdef Step step = nothing()
-        with nogil:
-            for i in range(self.layout_count):
-                if self.layouts[i].kind == UNPACK:
-                    self.instructions.run(&self.layouts[i], &step, NULL, 0, 1)
+        for i in range(self.layout_count):
+            if self.layouts[i].kind == UNPACK:
+                self.instructions.run(&self.layouts[i], &step, NULL, 0, 1)
 
     def add(self, str kind, str sharing, *, update=None, state=(), settings=(), **fields):
         """Append an operation.
@@ -438,16 +455,9 @@ cdef class Program:
             `last`, or the step whose loss is not finite and was not learned from.
         """
         cdef Run run
-        cdef Py_ssize_t i
         if first >= last:
             return loss, correct, weight, last
-        memset(&run, 0, sizeof(Run))
-        run.operations = self.operations
-        run.count = self.count
-        run.prologue = self.prologue
-        run.blocks = self.blocks
-        run.grain = self.grain
-        run.instructions = self.instructions
+        self.begin_run(&run, group)
         run.order = &order[0]
         run.samples = order.shape[0]
         run.batch = batch
@@ -455,13 +465,7 @@ cdef class Program:
         run.last = last
         run.step = step
         run.update = update
-        run.group = group
         run.learning_rate = learning_rate
-        for i in range(self.count):
-            if self.operations[i].update in (ADAM, ADAMW):
-                run.moments = True
-                run.betas[0] = self.operations[i].settings[0]
-                run.betas[1] = self.operations[i].settings[1]
         run.guard = guard
         run.loss = loss
         run.correct = correct
@@ -479,6 +483,23 @@ cdef class Program:
                 pool_release()
         return run.loss, run.correct, run.weight, run.stopped
 
+    cdef void begin_run(self, Run *run, Py_ssize_t group) noexcept nogil:
+        """Fill in what follows from the operations alone."""
+        cdef Py_ssize_t i
+        memset(run, 0, sizeof(Run))
+        run.operations = self.operations
+        run.count = self.count
+        run.prologue = self.prologue
+        run.blocks = self.blocks
+        run.grain = self.grain
+        run.instructions = self.instructions
+        run.group = group
+        for i in range(self.count):
+            if self.operations[i].update in (ADAM, ADAMW):
+                run.moments = True
+                run.betas[0] = self.operations[i].settings[0]
+                run.betas[1] = self.operations[i].settings[1]
+
     cdef char *scratch_for(self, Py_ssize_t threads) except NULL:
         """Return room for so many threads, which begins on a page."""
         if threads > self.threads_ready:
@@ -486,7 +507,6 @@ cdef class Program:
             self.threads_ready = threads
         cdef unsigned char[::1] scratch = self.scratch
         return <char *> ((<uintptr_t> &scratch[0] + PAGE - 1) // PAGE * PAGE)
-
 
 
 ctypedef fused number:
@@ -517,17 +537,11 @@ def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
             program.operations[i].source = &x[0, 0]
         elif program.operations[i].kind == COPY_OUT:
             program.operations[i].out.at = <char *> &out[0, 0]
-    memset(&run, 0, sizeof(Run))
-    run.operations = program.operations
-    run.count = program.count
-    run.prologue = program.prologue
+    program.begin_run(&run, 1)
     run.blocks = 1
-    run.grain = program.grain
-    run.instructions = program.instructions
     run.order = FIRST
     run.samples = run.batch = samples
     run.last = 1
-    run.group = 1
     run.barrier.parts = 1
     work(&run, 0, 1)
     return True
@@ -554,3 +568,6 @@ cdef Rows rows_of(given) except *:
         rows.stride = stride
         rows.flip = flip
     return rows
+
+
+include "many.pxi"

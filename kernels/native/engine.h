@@ -115,6 +115,7 @@ static inline ptrdiff_t row_bound(const Step *step, ptrdiff_t part, ptrdiff_t pa
 
 typedef struct {
     void (*run)(const Operation *, const Step *, void *scratch, ptrdiff_t part, ptrdiff_t parts);
+    void (*permute)(uint64_t seed, uint64_t epoch, ptrdiff_t size, int64_t *out);
     ptrdiff_t lanes[2]; /* of double, of float */
 } InstructionSet;
 

@@ -82,4 +82,6 @@ cdef extern from "engine.h":
         void (*run)(
             const Operation *op, const Step *step, void *scratch, Py_ssize_t part,
             Py_ssize_t parts) noexcept nogil
+        void (*permute)(
+            uint64_t seed, uint64_t epoch, Py_ssize_t size, int64_t *out) noexcept nogil
         Py_ssize_t lanes[2]

@@ -3,7 +3,7 @@
 `mlcore.kernels.reference` states which word of which counter a column takes; random.h draws.
 """
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "random.h":
     ctypedef struct Stream:
@@ -124,19 +124,24 @@ def dropout(
             &x[0, 0], columns, rate, seed, stream, step, &out[0, 0], columns, 0, rows, columns)
 
 
-def permutation(uint64_t seed, uint64_t epoch, long long[::1] out):
+cdef void permute(uint64_t seed, uint64_t epoch, Py_ssize_t size, int64_t *out) noexcept nogil:
+    """The order of the samples in an epoch."""
     cdef Stream opened = open_stream(seed, 65535, epoch)
-    cdef Py_ssize_t size = out.shape[0], block, start, place
+    cdef Py_ssize_t block, start, place
     cdef uint32_t words[DRAWN_WORDS]
-    cdef long long held, other
+    cdef int64_t held, other
+    for place in range(size):
+        out[place] = place
+    for block in range((size - 1) // BLOCK_WORDS, -1, -1):
+        start = block * BLOCK_WORDS
+        draw(&opened, 0, start, BLOCK_WORDS, words)
+        for place in range(min(size - 1, start + BLOCK_WORDS - 1), max(0, start - 1), -1):
+            other = (<uint64_t> words[place - start] * <uint64_t> (place + 1)) >> 32
+            held = out[place]
+            out[place] = out[other]
+            out[other] = held
+
+
+def permutation(uint64_t seed, uint64_t epoch, int64_t[::1] out):
     with nogil:
-        for place in range(size):
-            out[place] = place
-        for block in range((size - 1) // BLOCK_WORDS, -1, -1):
-            start = block * BLOCK_WORDS
-            draw(&opened, 0, start, BLOCK_WORDS, words)
-            for place in range(min(size - 1, start + BLOCK_WORDS - 1), max(0, start - 1), -1):
-                other = (<uint64_t> words[place - start] * <uint64_t> (place + 1)) >> 32
-                held = out[place]
-                out[place] = out[other]
-                out[other] = held
+        permute(seed, epoch, out.shape[0], &out[0])

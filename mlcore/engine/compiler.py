@@ -75,9 +75,9 @@ class Compiler:
             self.module, single=plan.dtype == np.float32, scratch_bytes=self.scratch_bytes()
         )
         self.program.keep(inputs, targets, *vectors.values())
-        memory = self.reserve()
-        self.program.keep(memory)
-        self.base: int = memory.ctypes.data
+        self.memory = self.reserve()
+        self.program.keep(self.memory)
+        self.base: int = self.memory.ctypes.data
         self.write()
         self.program.finish(self.blocks(), self.grain())
 

@@ -56,11 +56,12 @@ class NativeExecutor:
         self.vectors = with_gradients(plan, vectors) if writes else vectors
         if narrow_enough:
             narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
-            self.program = narrow.program
+            self.program, self.memory = narrow.program, narrow.memory
             self.useful_threads = 1
         else:
             wide = WideCompiler(plan, self.vectors, inputs, targets, panels=self.panels, **settings)
-            self.program, self.panels = wide.program, wide.packed
+            self.program, self.memory = wide.program, wide.memory
+            self.panels = wide.packed
             self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
         self._predict = native.predictor()
         self.learns = any(op.phase in ("backward", "update") for op in plan.operations)

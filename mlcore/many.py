@@ -1,0 +1,330 @@
+"""Many networks of one shape, trained side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from mlcore import losses, optimizers, regularizers, schedules
+from mlcore.callbacks import NaNGuard
+from mlcore.data.dataset import Dataset
+from mlcore.door import Inputs, Targets, as_array
+from mlcore.engine.many import Outcome, Trainee, train_many
+from mlcore.executor import NonFiniteLossError, Totals
+from mlcore.history import History
+from mlcore.kernels import threads
+from mlcore.kernels.errors import InputError
+from mlcore.layers.base import check_size
+from mlcore.losses import Loss
+from mlcore.model import Sequential
+from mlcore.optimizers import Optimizer
+from mlcore.plan import lower
+from mlcore.regularizers import Regularizer
+from mlcore.trainer import (
+    SECONDS_BETWEEN_LOOKS,
+    Interrupts,
+    Trainer,
+    Training,
+    begin,
+    described,
+    rate_of,
+)
+
+Data = tuple[Inputs, Targets]
+
+# The settings of layers that training does not know of.
+APART = ("kernel_initializer", "bias_initializer", "embeddings_initializer")
+# So many numbers of networks a warning names.
+SHOWN = 10
+
+
+def fit_many(
+    models: Sequence[Sequential],
+    x: ArrayLike | Dataset,
+    y: ArrayLike | None = None,
+    *,
+    loss: str | Loss | dict[str, Any] | None = None,
+    optimizer: str | Optimizer | dict[str, Any] | None = None,
+    epochs: int = 1,
+    batch_size: int = 32,
+    schedule: Any = None,
+    regularizer: str | Regularizer | dict[str, Any] | None = None,
+    shuffle: bool = True,
+    workers: int | None = None,
+) -> list[History]:
+    """Train many networks of one shape side by side.
+
+    Each ends with the parameters, optimizer state and history that ``model.fit`` with the same
+    settings and ``evaluate_train=False`` gives it alone, to the last bit: a network has its own
+    seed, and neither the number of workers nor its neighbours matter to it. The native engine
+    trains each network on one thread, with no Python in between; other backends train them one
+    after another.
+
+    Parameters
+    ----------
+    models : sequence of Sequential
+        The same layers with the same settings, dtype and backend, and any initializers and seeds.
+    x : array_like or Dataset
+        Samples (n, ...) that all networks share, or a set for each, (networks, n, ...).
+    y : array_like, optional
+        Targets as the loss takes them: (n, ...) or (networks, n, ...), as `x`.
+    loss, optimizer, epochs, batch_size, schedule, regularizer, shuffle : as for `Sequential.fit`
+        Where loss or optimizer are the models' own, they must be alike.
+    workers : int, optional
+        How many threads train; by default `get_num_threads`.
+
+    Returns
+    -------
+    list of History
+        One for each network, also kept as its ``model.history``. Losses and accuracies are those
+        of the batches while they are trained on. The history of a network whose loss or
+        parameters stop being finite ends with the epoch before: it keeps the parameters that
+        `Sequential.fit` would leave, the others go on, and a RuntimeWarning says which ones
+        stopped.
+
+    Raises
+    ------
+    InputError
+        For models that differ, and bad data or settings, before training starts.
+    KeyboardInterrupt
+        On Ctrl-C: the networks at work end after the step in progress, from which ``model.fit``
+        can resume them; those still waiting keep their parameters and have an empty history.
+
+    Examples
+    --------
+    >>> import mlcore
+    >>> models = [mlcore.Sequential([mlcore.Dense(2, "tanh"), mlcore.Dense(1)], seed=seed)
+    ...           for seed in range(100)]
+    >>> x = [[-1.0], [-0.5], [0.0], [0.5], [1.0]]
+    >>> histories = mlcore.fit_many(models, x, [1, 0.5, 0, 0.5, 1], loss="mse", epochs=10)
+    >>> len(histories), len(histories[0])
+    (100, 10)
+    """
+    _check_models(models)
+    settings = Training(
+        epochs=check_size(epochs, "epochs"),
+        batch_size=check_size(batch_size, "batch_size"),
+        schedule=schedules.get(schedule),
+        shuffle=bool(shuffle),
+        seed=models[0].seed,
+        evaluate_train=False,
+        regularizer=regularizers.get(regularizer),
+    )
+    wanted = threads.get_num_threads() if workers is None else check_size(workers, "workers")
+    chosen = losses.get(loss or models[0].loss or "softmax_cross_entropy")
+    given = None if optimizer is None else optimizers.get(optimizer)
+    rules = [given or model.optimizer or optimizers.get("sgd") for model in models]
+    unbuilt = [model for model in models if not model.built]
+    try:
+        for number, model in enumerate(models):
+            own = chosen if loss or model.loss is None else model.loss
+            _check_same("loss", number, own.config(), chosen.config())
+            _check_same("optimizer", number, repr(rules[number]), repr(rules[0]))
+        data = _data(models, x, y, chosen)
+        scalers = [model._scaler() for model in models]
+    except InputError:
+        for model in unbuilt:
+            model._unbuild()
+        raise
+    for scaler, (inputs, _) in zip(scalers, data, strict=True):
+        if scaler is not None:
+            scaler.adapt_rows(inputs)
+    if hasattr(models[0].backend.module, "ENGINE"):
+        stopped = _side_by_side(models, chosen, rules, settings, data, wanted)
+    else:
+        stopped = _one_by_one(models, chosen, rules, settings, data)
+    if stopped:
+        numbers = ", ".join(map(str, stopped[:SHOWN])) + (" ..." if len(stopped) > SHOWN else "")
+        warnings.warn(
+            f"{len(stopped)} of {len(models)} networks stopped because their loss or parameters "
+            f"were no longer finite: {numbers}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return [model.history or History() for model in models]
+
+
+def _side_by_side(
+    models: Sequence[Sequential],
+    loss: Loss,
+    rules: list[Optimizer],
+    settings: Training,
+    data: list[Data],
+    workers: int,
+) -> list[int]:
+    """Train with the native engine; return the numbers of those that did not stay finite."""
+    inputs, targets = data[0]
+    batch = min(settings.batch_size, len(inputs))
+    plan = lower(
+        models[0], batch_size=batch, loss=loss, optimizer=rules[0],
+        regularizer=settings.regularizer, noise=True, source_dtype=inputs.array.dtype,
+        labelled=targets.labelled, weighted=False,
+    )  # fmt: skip
+    rates = [
+        rules[0].learning_rate * settings.schedule.factor(epoch, settings.epochs)
+        for epoch in range(settings.epochs)
+    ]
+    description = described(models[0], loss, settings, inputs, targets)
+    trainees = []
+    for model, rule, (own_inputs, own_targets) in zip(models, rules, data, strict=True):
+        own = replace(settings, seed=model.seed)
+        begin(model, loss, rule, own, {**description, "seed": model.seed})
+        progress = model.progress
+        trainees.append(
+            Trainee(
+                {"parameters": model.parameters, **model.optimizer_state},
+                own_inputs, own_targets, model.seed,
+                (progress.epochs, progress.steps, progress.updates),
+            )
+        )  # fmt: skip
+    with Interrupts() as interrupts:
+        outcomes = train_many(
+            plan, trainees, rates, shuffle=settings.shuffle, workers=workers,
+            interrupts=interrupts, look_every=SECONDS_BETWEEN_LOOKS,
+        )  # fmt: skip
+        for model, outcome in zip(models, outcomes, strict=True):
+            _record(model, outcome, rates, len(inputs), batch, targets.judge is not None)
+    return [number for number, outcome in enumerate(outcomes) if outcome.ending == "not finite"]
+
+
+def _record(
+    model: Sequential,
+    outcome: Outcome,
+    rates: list[float],
+    samples: int,
+    batch: int,
+    judged: bool,
+) -> None:
+    """Count what a network has been trained, and fill its history."""
+    progress, steps = model.progress, -(-samples // batch)
+    done = outcome.epochs * steps + outcome.steps
+    progress.epoch, progress.step = outcome.epochs, outcome.steps
+    progress.epochs += outcome.epochs
+    progress.steps += done
+    progress.updates += done
+    if outcome.epochs < len(rates):
+        loss, correct, weight, _ = outcome.totals[outcome.epochs]
+        progress.totals = Totals(loss, correct, min(outcome.steps * batch, samples), weight)
+    history = model.history
+    assert history is not None
+    for epoch in range(outcome.epochs):
+        loss, correct, weight, seconds = outcome.totals[epoch]
+        record = {
+            "epoch": float(epoch + 1),
+            "running_loss": loss / weight if weight else 0.0,
+            "learning_rate": rates[epoch],
+            "seconds": seconds,
+            "samples_per_second": rate_of(samples, seconds),
+        }
+        if judged:
+            record["running_accuracy"] = correct / samples
+        history.append(record)
+
+
+def _one_by_one(
+    models: Sequence[Sequential],
+    loss: Loss,
+    rules: list[Optimizer],
+    settings: Training,
+    data: list[Data],
+) -> list[int]:
+    """Train with any backend; return the numbers of those that did not stay finite."""
+    stopped = []
+    for number, (model, rule, given) in enumerate(zip(models, rules, data, strict=True)):
+        own = replace(settings, seed=model.seed)
+        trainer = Trainer(model, loss, rule, own, *given, None, [NaNGuard()], False)
+        try:
+            trainer.run()
+        except NonFiniteLossError:
+            stopped.append(number)
+    return stopped
+
+
+def _data(
+    models: Sequence[Sequential], x: ArrayLike | Dataset, y: ArrayLike | None, loss: Loss
+) -> list[Data]:
+    """Build the models, and return what each of them trains on."""
+    if isinstance(x, Dataset) or y is None:
+        return _shared(models, x, y, loss)
+    xs, ys = as_array(x, "x"), as_array(y, "y")
+    apart = xs.ndim > 2 and xs.shape[:2] == ys.shape[:2]
+    if not apart or len(xs) != len(models):
+        try:
+            return _shared(models, xs, ys, loss)
+        except InputError as error:
+            if not apart:
+                raise
+            raise InputError(
+                f"{error}; or, if x and y are a set for each network: there are {len(xs)} sets "
+                f"and {len(models)} networks"
+            ) from None
+    data: list[Data] = []
+    for number, model in enumerate(models):
+        try:
+            samples = model._samples(xs[number], ys[number])
+            if not model.built:
+                model.build(samples.inputs.sample)
+            _check_same("architecture", number, _architecture(model), _architecture(models[0]))
+            if number == 0:
+                loss.absorbs(model.layers)
+            data.append((samples.inputs, model._targets(loss, samples)))
+        except InputError as error:
+            raise InputError(f"network {number}: {error}") from None
+        labelled = [targets.labelled for _, targets in (data[0], data[number])]
+        if labelled[0] != labelled[1]:
+            kinds = ["labels" if label else "rows of numbers" for label in labelled]
+            raise InputError(
+                f"the targets of network {number} are {kinds[1]}, those of network 0 {kinds[0]}: "
+                "give all of one kind"
+            )
+    return data
+
+
+def _shared(
+    models: Sequence[Sequential], x: ArrayLike | Dataset, y: ArrayLike | None, loss: Loss
+) -> list[Data]:
+    """Build the models, and return the same samples for all of them."""
+    first = models[0]
+    samples = first._samples(x, y)
+    for number, model in enumerate(models):
+        if not model.built:
+            model.build(samples.inputs.sample)
+        _check_same("architecture", number, _architecture(model), _architecture(first))
+    loss.absorbs(first.layers)
+    return [(samples.inputs, first._targets(loss, samples))] * len(models)
+
+
+def _check_models(models: Sequence[Sequential]) -> None:
+    if isinstance(models, Sequential) or not isinstance(models, Sequence) or not models:
+        raise InputError("fit_many takes a list of models, one at least")
+    seen: dict[int, int] = {}
+    for number, model in enumerate(models):
+        if not isinstance(model, Sequential):
+            raise InputError(f"models[{number}] is no Sequential but {type(model).__name__}")
+        if seen.setdefault(id(model), number) != number:
+            raise InputError(
+                f"models[{number}] is models[{seen[id(model)]}] again: make a new model"
+            )
+
+
+def _check_same(what: str, number: int, own: Any, wanted: Any) -> None:
+    if own != wanted:
+        raise InputError(
+            f"all networks must have the same {what}: network {number} has {own}, network 0 "
+            f"{wanted}"
+        )
+
+
+def _architecture(model: Sequential) -> Any:
+    """Return what decides the plan of a built model, whatever its weights."""
+    layers = []
+    for layer in model.layers:
+        settings = layer.config()
+        for name in APART:
+            settings.pop(name, None)
+        layers.append((layer.kind, layer.trainable, settings))
+    return model.dtype.name, model.backend.name, model.input_shape, layers
