@@ -77,6 +77,8 @@ class Result:
         Versions, processor, threads and date.
     figures : dict of str to matplotlib.figure.Figure
     networks : dict of str to Sequential
+    formats : dict of str to str
+        How each network is saved, "mlcore" or "notebook".
     histories : dict of str to History
     seconds : float
         How long the study took.
@@ -96,6 +98,7 @@ class Result:
     machine: dict[str, str]
     figures: dict[str, Any]
     networks: dict[str, Sequential]
+    formats: dict[str, str]
     histories: dict[str, History]
     seconds: float
 
@@ -199,7 +202,7 @@ class Result:
             history.to_csv(place / f"history-{_file(name)}.csv")
             files[f"history-{_file(name)}.csv"] = "every epoch in numbers"
         for name, model in self.networks.items():
-            model.save(place / f"{_file(name)}.h5")
+            model.save(place / f"{_file(name)}.h5", format=self.formats[name])
             files[f"{_file(name)}.h5"] = "network, for mlcore.load"
         # The page comes last: where it is, the rest is.
         _write(place / PAGE, self._page(images).encode())

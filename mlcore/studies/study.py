@@ -221,6 +221,7 @@ class Run:
         self._rows: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self._figures: dict[str, Any] = {}
         self._networks: dict[str, Sequential] = {}
+        self._formats: dict[str, str] = {}
         self._histories: dict[str, History] = {}
         self._notes: list[str] = []
         self._sources: dict[str, str] = {}
@@ -268,9 +269,13 @@ class Run:
         # A figure's `figure` is itself, that of axes the one that they stand in.
         self._figures[name] = made.figure
 
-    def network(self, name: str, model: Sequential) -> None:
-        """Keep a trained network, to be saved as HDF5 as it is when the study ends."""
+    def network(self, name: str, model: Sequential, *, format: str = "mlcore") -> None:
+        """Keep a trained network, to be saved as HDF5 as it is when the study ends.
+
+        `format` is that of `mlcore.checkpoint.save`, "mlcore" or "notebook".
+        """
         self._networks[name] = model
+        self._formats[name] = format
 
     def history(self, name: str, history: History) -> None:
         """Keep what a training run measured in every epoch."""
@@ -322,6 +327,7 @@ class Run:
             machine=facts(),
             figures=self._figures,
             networks=self._networks,
+            formats=self._formats,
             histories=self._histories,
             seconds=seconds,
         )
