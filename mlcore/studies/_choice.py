@@ -4,55 +4,57 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlcore import Adam, Dense, Dropout, Sequential
 from mlcore.data import Dataset, split
-from mlcore.model import Sequential
 from mlcore.studies.study import Run
 
-Make = Callable[[int], Sequential]
+RATES = (0.2, 0.3, 0.5)
 
 
-def add_best(
-    run: Run, train: Dataset, test: Dataset, candidates: Mapping[str, Make], **fit: Any
-) -> float:
-    """Add a row for the best candidate, keep its network, and return its test accuracy.
+def with_dropout(rate: float, seed: int) -> Sequential:
+    """Return 784-512-256-10 with relu and dropout behind both hidden layers."""
+    layers = [
+        Dense(512, "relu", kernel_initializer="he_normal"), Dropout(rate),
+        Dense(256, "relu", kernel_initializer="he_normal"), Dropout(rate),
+        Dense(10),
+    ]  # fmt: skip
+    return Sequential(layers, seed=seed)
 
-    Each candidate is trained once on five sixths of `train` and judged on the last sixth. The
-    best one is trained on all of it with `Run.seeds` seeds, and the median test accuracy counts.
 
-    Parameters
-    ----------
-    run : Run
-    train, test : Dataset
-    candidates : mapping of str to callable
-        By name a function from a seed to a new network.
-    **fit
-        Of `Sequential.fit`.
+def add_good_setting(run: Run, train: Dataset, test: Dataset, epochs: int) -> float:
+    """Add a row for a good multilayer perceptron, keep it, and return its test accuracy.
+
+    784-512-256-10 is trained with Adam along a cosine, once for each rate of dropout, on five
+    sixths of `train`, and judged on the last sixth. The best rate is trained on all of `train` with
+    `Run.seeds` seeds, of whose test accuracies the median counts.
     """
+    settings: dict[str, Any] = {
+        "optimizer": Adam(1e-3), "schedule": "cosine", "batch_size": 100, "epochs": epochs,
+        "evaluate_train": False, "verbose": 0,
+    }  # fmt: skip
     parts = split(train, validation=1 / 6, stratify=True)
     judged = {}
-    for name, make in candidates.items():
-        history = make(0).fit(
-            parts.train, validation_data=parts.validation, evaluate_train=False, verbose=0, **fit
+    for rate in RATES:
+        history = with_dropout(rate, 0).fit(
+            parts.train, validation_data=parts.validation, **settings
         )
-        judged[name] = history["val_accuracy"][-1]
-        run.say(f"{name}: validation accuracy {judged[name]:.2%}")
-    best = max(judged, key=lambda name: judged[name])
+        judged[rate] = history["val_accuracy"][-1]
+        run.say(f"dropout {rate}: validation accuracy {judged[rate]:.2%}")
+    best = max(judged, key=lambda rate: judged[rate])
     begun = time.perf_counter()
     measured = []
     for seed in range(run.seeds):
-        model = candidates[best](seed)
-        model.fit(train, evaluate_train=False, verbose=0, **fit)
+        model = with_dropout(best, seed)
+        model.fit(train, **settings)
         measured.append(model.evaluate(test)["accuracy"])
-        run.say(f"{best}, seed {seed}: test accuracy {measured[-1]:.2%}")
+        run.say(f"dropout {best}, seed {seed}: test accuracy {measured[-1]:.2%}")
+    seconds = (time.perf_counter() - begun) / run.seeds
     run.network("good setting", model)
     accuracy = statistics.median(measured)
     run.row(
-        f"good setting: {best}",
-        val_accuracy=judged[best],
-        test_accuracy=accuracy,
-        seconds=(time.perf_counter() - begun) / run.seeds,
-    )
+        f"good setting: 784-512-256-10, Adam, cosine, dropout {best}, median of {run.seeds}",
+        val_accuracy=judged[best], test_accuracy=accuracy, seconds=seconds,
+    )  # fmt: skip
     return accuracy

@@ -291,6 +291,10 @@ class Run:
         if text not in self._notes:
             self._notes.append(text)
 
+    def uses(self, text: str) -> None:
+        """Put down which data are used, among the settings."""
+        self._sources["data"] = text
+
     def mnist(self, quick: tuple[int, int] = QUICK_SIZES) -> tuple[Dataset, Dataset]:
         """Return training and test data of MNIST, or of the bundled sample where it is not there.
 
@@ -380,7 +384,7 @@ class Run:
 
     def _set(self, name: str, quick: tuple[int, int]) -> tuple[Dataset, Dataset]:
         found = self._found(name)
-        self._sources["data"] = f"{found.name}, {'a part' if self.quick else 'all'} of it"
+        self.uses(f"{found.name}, {'a part' if self.quick else 'all'} of it")
         train, test = found
         if not self.quick:
             return train, test

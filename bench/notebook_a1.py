@@ -1,0 +1,164 @@
+"""A training step of study A1: the notebook's arithmetic in NumPy, and mlcore.
+
+``python bench/notebook_a1.py`` trains 784-512-64-32-10 with noise layers and batches of 50, once as
+a student writes it (float64; softmax and tanh as lists of rows; noise drawn by NumPy), once with
+`model.fit`. Without noise both first have to come to the same weights. Then they take turns,
+A B A B, and the table has the median step of each and their ratio, of which the target is 15.
+Both sides use the same number of threads; MLCORE_NUM_THREADS and OPENBLAS_NUM_THREADS change them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlcore import SGD, Dense, GaussianNoise, Sequential, system
+from mlcore.plan import table
+
+Array = NDArray[Any]
+
+WIDTHS = (784, 512, 64, 32, 10)
+BATCH, RATE, NOISE = 50, 0.1, 0.05
+# Layers with noise before them are the first three; the last layer has softmax.
+NOISY, LAST = 3, len(WIDTHS) - 2
+STEPS, ROUNDS, TARGET = 20, 15, 15
+CHECKED_STEPS, TOLERANCE = 20, 1e-4
+
+
+class Notebook:
+    """The network as the notebook computes it, with the gradient divided by the batch size once.
+
+    Parameters
+    ----------
+    weights, biases : list of ndarray
+    activation : str
+        "relu" or "tanh".
+    noise : float
+        Standard deviation of the noise on the input and on the first two hidden activations.
+    """
+
+    def __init__(
+        self, weights: list[Array], biases: list[Array], activation: str, noise: float
+    ) -> None:
+        self.weights, self.biases = weights, biases
+        self.activation, self.noise = activation, noise
+
+    def activate(self, z: Array) -> Array:
+        """Return the hidden activation of each row."""
+        if self.activation == "relu":
+            return np.maximum(z, 0)
+        return np.array([np.tanh(row) for row in z])
+
+    def slope(self, a: Array) -> Array:
+        """Return the derivative of the activation, from what it gave."""
+        return (a > 0).astype(float) if self.activation == "relu" else 1 - a**2
+
+    def softmax(self, z: Array) -> Array:
+        """Return the probabilities of each row."""
+        return np.array([np.exp(row - max(row)) / sum(np.exp(row - max(row))) for row in z])
+
+    def step(self, x: Array, y: Array) -> float:
+        """Learn from one batch, and return its loss."""
+        inputs, outputs = [], [x]
+        for at, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            given = outputs[-1]
+            if at < NOISY and self.noise:
+                given = given + np.random.normal(0, self.noise, given.shape)  # noqa: NPY002
+            inputs.append(given)
+            z = given @ weight + bias
+            outputs.append(self.softmax(z) if at == LAST else self.activate(z))
+        chances = outputs[-1]
+        delta = (chances - np.eye(WIDTHS[-1])[y]) / len(x)
+        for at in reversed(range(len(self.weights))):
+            weight_gradient, bias_gradient = inputs[at].T @ delta, delta.sum(axis=0)
+            if at:
+                delta = delta @ self.weights[at].T * self.slope(outputs[at])
+            self.weights[at] = self.weights[at] - RATE * weight_gradient
+            self.biases[at] = self.biases[at] - RATE * bias_gradient
+        return -float(np.mean([np.log(row[label]) for row, label in zip(chances, y, strict=True)]))
+
+
+def network(activation: str, noise: float) -> Sequential:
+    """Return mlcore's network."""
+    layers: list[Any] = []
+    for at, units in enumerate(WIDTHS[1:]):
+        layers += [GaussianNoise(noise)] if at < NOISY and noise else []
+        function = None if at == LAST else activation
+        layers.append(Dense(units, function, kernel_initializer="he_normal"))
+    return Sequential(layers, seed=0).build(WIDTHS[0])
+
+
+def sides(activation: str, noise: float) -> tuple[Notebook, Sequential]:
+    """Return both, at the same weights."""
+    model = network(activation, noise)
+    dense = [layer for layer in model.layers if isinstance(layer, Dense)]
+    weights = [layer.weight.astype(float) for layer in dense]
+    biases = [layer.bias.astype(float) for layer in dense]
+    return Notebook(weights, biases, activation, noise), model
+
+
+def train(side: Notebook | Sequential, x: Array, y: Array) -> None:
+    """Go through the data once, in its order."""
+    if isinstance(side, Sequential):
+        side.fit(
+            x, y, optimizer=SGD(RATE), batch_size=BATCH, shuffle=False, evaluate_train=False,
+            verbose=0,
+        )  # fmt: skip
+    else:
+        for start in range(0, len(x), BATCH):
+            side.step(x[start : start + BATCH], y[start : start + BATCH])
+
+
+def check(activation: str, x: Array, y: Array) -> None:
+    """Raise AssertionError unless both sides come to the same weights without noise."""
+    notebook, model = sides(activation, 0.0)
+    count = CHECKED_STEPS * BATCH
+    for side, values in ((notebook, x), (model, x.astype(np.float32))):
+        train(side, values[:count], y[:count])
+    dense = [layer.weight for layer in model.layers if isinstance(layer, Dense)]
+    for own, theirs in zip(dense, notebook.weights, strict=True):
+        apart = np.linalg.norm(own - theirs) / np.linalg.norm(theirs)
+        assert apart < TOLERANCE, f"{activation}: the weights are {apart:.1e} apart"
+
+
+def measure(activation: str, x: Array, y: Array) -> tuple[float, float, float]:
+    """Return the milliseconds of a step of both sides, and the median ratio of their turns."""
+    pair = sides(activation, NOISE)
+    count = STEPS * BATCH
+    given = (x[:count], x.astype(np.float32))
+    taken: tuple[list[float], list[float]] = ([], [])
+    for turn in range(ROUNDS + 1):
+        for side, values, times in zip(pair, given, taken, strict=True):
+            begun = time.perf_counter()
+            train(side, values, y[: len(values)])
+            if turn:
+                times.append((time.perf_counter() - begun) / (len(values) / BATCH))
+    ratios = [theirs / own for theirs, own in zip(*taken, strict=True)]
+    slow, quick = (1e3 * statistics.median(times) for times in taken)
+    return slow, quick, statistics.median(ratios)
+
+
+def main() -> None:
+    """Check, measure and print."""
+    generator = np.random.default_rng(0)
+    # As many as take mlcore about a tenth of a second.
+    x = generator.random((10 * STEPS * BATCH, WIDTHS[0])) * (generator.random(WIDTHS[0]) < 0.5)
+    y = generator.integers(0, WIDTHS[-1], len(x))
+    lines = []
+    for activation in ("relu", "tanh"):
+        check(activation, x, y)
+        slow, quick, ratio = measure(activation, x, y)
+        reached = "reached" if ratio >= TARGET else f"missed: {TARGET} is wanted"
+        lines.append((activation, f"{slow:.2f}", f"{quick:.3f}", f"{ratio:.1f}", reached))
+    head = ("activation", "notebook [ms]", "mlcore [ms]", "ratio", "target")
+    facts = system.report()
+    print(f"{facts['processor']}, {facts['NumPy']}, threads: {facts['threads']}\n")
+    print(table(head, lines, right=(1, 2, 3)))
+
+
+if __name__ == "__main__":
+    main()
