@@ -486,6 +486,35 @@ class Inspect(Callback):
             )
 
 
+def outputs_of_weights(model: Sequential) -> dict[str, str]:
+    """Return for each layer with weights the layer that ends in its activation function.
+
+    That may be an `Activation` that stands behind it, after batch norm for instance, before the
+    next layer with weights; else it is the layer itself.
+
+    Raises
+    ------
+    InputError
+        If the model is not built.
+
+    Examples
+    --------
+    >>> import mlcore
+    >>> from mlcore.layers import Activation, BatchNorm, Dense
+    >>> layers = [Dense(3), BatchNorm(), Activation("tanh"), Dense(2)]
+    >>> outputs_of_weights(mlcore.Sequential(layers).build(4))
+    {'dense_1': 'activation_1', 'dense_2': 'dense_2'}
+    """
+    model._require_built()
+    found: dict[str, str] = {}
+    for layer in model.layers:
+        if "weight" in layer.parameters:
+            found[layer.name] = layer.name
+        elif layer.kind == "activation" and found:
+            found[next(reversed(found))] = layer.name
+    return found
+
+
 def _batches(
     model: Sequential, x: ArrayLike | Dataset, names: list[str], training: bool, batch_size: int
 ) -> Iterator[tuple[int, int, int, Arrays]]:
@@ -539,7 +568,6 @@ def _active(model: Sequential, layers: str | Iterable[str] | None) -> list[str]:
 
 def _by_name(model: Sequential, flat: NDArray[Any], learning: bool = False) -> Arrays:
     """Return views of a vector like the parameters', by the parameters' names."""
-    model.parameters  # noqa: B018
     return {
         f"{layer}.{name}": flat[place.start : place.stop].reshape(place.shape)
         for (layer, name), place in model.places.items()

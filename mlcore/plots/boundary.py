@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from mlcore import door
 from mlcore.kernels.errors import InputError
 from mlcore.layers.base import check_size
-from mlcore.plots._figure import COLOURS, HATCHES, MARKERS, axes_of, style
+from mlcore.plots._figure import COLOURS, HATCHES, MARKERS, axes_of, legend_beside, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def decision_boundary(
     classes = np.unique(labels)
     numbers = np.where(labels < 0, 0, labels).astype(int)
     count = max(int(numbers.max()), int(regions.max())) + 1
-    axes = axes_of(ax, 5.2, 4.6)
+    axes = axes_of(ax, 5.8, 4.4)
     colours = [COLOURS[at % len(COLOURS)] for at in range(count)]
     axes.contourf(
         across, down, regions, levels=np.arange(count + 1) - 0.5, colors=colours, alpha=0.22,
@@ -92,5 +92,5 @@ def decision_boundary(
     style(axes, "Decision boundary", "first feature", "second feature")
     axes.set_title(f"{100 * right:.1f} % right", loc="right", fontsize=10)
     axes.grid(visible=False)
-    axes.legend(frameon=True, framealpha=0.9, fontsize=9)
+    legend_beside(axes)
     return axes

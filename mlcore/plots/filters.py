@@ -25,7 +25,7 @@ def first_layer_weights(
     image_shape: tuple[int, int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the weights of the first layer that has some, white for zero.
+    """Draw the weights of the first layer that has some; zero has the middle colour.
 
     A unit that looks at images, a dense one or a filter of a convolution, is a picture of its own,
     and all of them stand side by side; a filter of a few channels has a picture for each. Units
@@ -67,10 +67,10 @@ def first_layer_weights(
     axes = axes_of(ax, 5.6, 5.0 if tiles is not None else 4.2)
     limit = float(np.nanmax(np.abs(picture))) or 1.0
     image = axes.imshow(
-        picture, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest",
+        picture, cmap="cividis", vmin=-limit, vmax=limit, interpolation="nearest",
         aspect="auto" if whole else "equal",
     )  # fmt: skip
-    image.set_cmap(image.get_cmap().with_extremes(bad="#444444"))
+    image.set_cmap(image.get_cmap().with_extremes(bad="white"))
     figure_of(axes).colorbar(image, ax=axes, label="weight", shrink=0.8, pad=0.02)
     if tiles is None:
         style(axes, f"Weights of {layer.name}", "input", "unit")
@@ -118,12 +118,12 @@ def _tiles(
 
 
 def _sheet(tiles: NDArray[Any]) -> NDArray[Any]:
-    """Put pictures side by side, one dark pixel apart."""
+    """Put pictures side by side, one empty pixel apart."""
     count, height, width = tiles.shape
     columns = math.ceil(math.sqrt(count * height / width))
     rows = -(-count // columns)
-    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), np.nan)
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
     for at, tile in enumerate(tiles):
-        top, left = at // columns * (height + 1) + 1, at % columns * (width + 1) + 1
+        top, left = at // columns * (height + 1), at % columns * (width + 1)
         sheet[top : top + height, left : left + width] = tile
     return sheet

@@ -9,12 +9,10 @@ import numpy as np
 
 from mlcore.inspection import LastUpdates
 from mlcore.kernels.errors import InputError
-from mlcore.plots._figure import GREY, axes_of, look, style
+from mlcore.plots._figure import GREY, axes_of, logarithmic, style, trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-POINTS_WITH_MARKERS = 15
 
 
 def update_ratios(
@@ -59,19 +57,14 @@ def update_ratios(
     axes = axes_of(ax)
     if guide is not None:
         axes.axhline(guide, color=GREY, linewidth=0.8, zorder=1, label="_")
-    for number, (name, r) in enumerate(shown.items()):
-        x = np.arange(1, len(r) + 1)
-        if isinstance(updates, LastUpdates):
-            x = np.asarray(updates.epochs)
-        axes.plot(
-            x, r, label=name.removesuffix(".weight"), linewidth=1.4, markersize=4,
-            **look(number, marker=len(r) <= POINTS_WITH_MARKERS),
-        )  # fmt: skip
+    for number, (name, values) in enumerate(shown.items()):
+        x = updates.epochs if isinstance(updates, LastUpdates) else np.arange(1, len(values) + 1)
+        trace(axes, x, values, name.removesuffix(".weight"), number)
     per = updates.per if isinstance(updates, LastUpdates) else "update"
     style(
         axes, f"Change of each {per} beside the weights",
         "epoch" if isinstance(updates, LastUpdates) else "update", "|change| / |weights|",
     )  # fmt: skip
-    axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=9)
+    logarithmic(axes.yaxis)
+    axes.legend(frameon=False, fontsize=9, handlelength=3)
     return axes

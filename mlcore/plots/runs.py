@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from mlcore.history import COLUMNS, History
 from mlcore.kernels.errors import InputError, unknown
-from mlcore.plots._figure import axes_of, look, style
+from mlcore.plots._figure import (
+    COLOURS,
+    DASHES,
+    axes_of,
+    legend_beside,
+    logarithmic,
+    look,
+    style,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +27,8 @@ if TYPE_CHECKING:
 Runs = History | Iterable[History] | Mapping[str, History | Iterable[History]]
 BANDS = ("std", "range", None)
 EPOCHS_WITH_MARKERS = 15
+# With more curves, a legend would cover some of them.
+ENTRIES_INSIDE = 4
 WORDS = {"running": "running mean", "val": "validation"}
 
 
@@ -81,9 +92,16 @@ def curves(
         raise InputError(f"no history has a value of {' or '.join(names)} to draw")
     axes = axes_of(ax)
     several = len(names) > 1
-    for number, (run, name, epochs, values) in enumerate(drawn):
+    order = list(runs)
+    for run, name, epochs, values in drawn:
         label = f"{run}, {_words(name)}".removeprefix(", ") if several or not run else run
-        shown = look(number, marker=len(epochs) <= EPOCHS_WITH_MARKERS)
+        shown = look(order.index(run), marker=len(epochs) <= EPOCHS_WITH_MARKERS)
+        if several:
+            at = names.index(name)
+            # Where there are several runs, the colour is the run's; the dashes are the quantity's.
+            shown |= {"linestyle": DASHES[at], "markerfacecolor": "white" if at else None}
+            if len(order) == 1:
+                shown["color"] = COLOURS[at]
         mean = np.nanmean(values, axis=0)
         axes.plot(epochs, mean, label=label, linewidth=1.6, markersize=4, **shown)
         if len(values) > 1 and band is not None:
@@ -93,13 +111,15 @@ def curves(
     title = base.replace("_", " ") if several else _words(names[0], base)
     style(axes, title[0].upper() + title[1:], "epoch", unit.get(base, base.replace("_", " ")))
     if log:
-        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
     elif percent:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -1.0), min(high, 101.0))
-    _whole_epochs(axes)
-    if len(drawn) > 1 or several:
-        axes.legend(frameon=False, fontsize=9)
+    whole_numbers(axes.xaxis)
+    if len(drawn) > ENTRIES_INSIDE:
+        legend_beside(axes)
+    elif len(drawn) > 1 or several:
+        axes.legend(frameon=False, fontsize=9, handlelength=3)
     return axes
 
 
@@ -139,12 +159,14 @@ def learning_rate(histories: Runs, *, log: bool = False, ax: Axes | None = None)
         )
     style(axes, "Learning rate", "epoch", "learning rate")
     if log:
-        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
     else:
         axes.set_ylim(0, 1.08 * max(float(rates.max()) for _, rates in found.values()) or 1)
-    _whole_epochs(axes)
-    if len(found) > 1:
-        axes.legend(frameon=False, fontsize=9)
+    whole_numbers(axes.xaxis)
+    if len(found) > ENTRIES_INSIDE:
+        legend_beside(axes)
+    elif len(found) > 1:
+        axes.legend(frameon=False, fontsize=9, handlelength=3)
     return axes
 
 
@@ -197,9 +219,3 @@ def _words(column: str, base: str | None = None) -> str:
     if base is not None:
         return f"{WORDS.get(prefix, '')} {base}".replace("_", " ").strip()
     return WORDS.get(prefix, "training")
-
-
-def _whole_epochs(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))

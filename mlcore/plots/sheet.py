@@ -24,11 +24,15 @@ from mlcore.plots._figure import (
     VERMILION,
     axes_of,
     figure_of,
+    logarithmic,
     look,
     new_figure,
     save,
     split,
     style,
+    suffix_of,
+    trace,
+    whole_numbers,
 )
 
 if TYPE_CHECKING:
@@ -55,8 +59,9 @@ def dashboard(
 
     Above, the mean activation of each unit as an image, and the histogram of all activations; in
     the middle, the mean weight of each input as an image, and the accuracy over the epochs; below,
-    the mean last update of the same weights, and the size of the updates over training. Of more
-    than three layers with weights, the first, the middle and the last are shown.
+    the size (root of the mean square) of the last update of the same weights, and that of all
+    updates over training. Of more than three layers with weights, the first, the middle and the
+    last are shown.
 
     Parameters
     ----------
@@ -93,8 +98,9 @@ def dashboard(
         raise InputError("no layer of this model has weights; build it, or fit it, first")
     if len(layers) > SHOWN:
         layers = [layers[round(at)] for at in np.linspace(0, len(layers) - 1, SHOWN)]
-    names = _outputs_of(model, layers)
-    activations = inspection.activations(model, x, list(names.values()))
+    outputs = inspection.outputs_of_weights(model)
+    values = inspection.activations(model, x, [outputs[layer.name] for layer in layers])
+    activations = {layer.name: values[outputs[layer.name]] for layer in layers}
     if updates is not None and updates.updates:
         last = updates.updates
     else:
@@ -107,7 +113,7 @@ def dashboard(
             for panel in column:
                 panel.set_axis_off()
             continue
-        _draw_layer(column, layers[at], activations[names[layers[at].name]], last, model)
+        _draw_layer(column, layers[at], activations[layers[at].name], last, model)
     _draw_histogram(panels[SHOWN], activations)
     _draw_accuracy(panels[2 * SHOWN + 1], model.history if history is None else history, target)
     _draw_magnitudes(panels[3 * SHOWN + 2], layers, updates, last)
@@ -145,12 +151,12 @@ class Dashboard(Callback):
         self.updates = LastUpdates(per)
         self.progress_needs_parameters = self.updates.progress_needs_parameters
         self.progress_every_step = self.updates.progress_every_step
-        self._drawn = 0
+        self._epoch = self._drawn = 0
 
     def check(self, columns: set[str]) -> None:
         """Refuse a path that cannot be written, and a machine without matplotlib."""
         require_place(self.path)
-        new_figure(1, 1)
+        suffix_of(new_figure(1, 1), self.path)
 
     def on_train_begin(self, model: Sequential) -> None:
         """Begin to watch the updates."""
@@ -184,22 +190,6 @@ class Dashboard(Callback):
         self._drawn = self._epoch
 
 
-def _outputs_of(model: Sequential, layers: list[Layer]) -> dict[str, str]:
-    """Return, by layer with weights, the layer that ends in its activation function.
-
-    Batch norm and an activation of its own may stand behind it, before the next weights.
-    """
-    found: dict[str, str] = {}
-    owner = None
-    for layer in model.layers:
-        if "weight" in layer.parameters:
-            owner = layer.name
-            found[owner] = owner
-        elif owner is not None and layer.kind == "activation":
-            found[owner] = layer.name
-    return {layer.name: found[layer.name] for layer in layers}
-
-
 def _draw_layer(
     column: list[Axes],
     layer: Layer,
@@ -211,28 +201,31 @@ def _draw_layer(
     update = updates.get(f"{layer.name}.weight", np.zeros_like(weight))
     first = next(one for one in model.layers if "weight" in one.parameters)
     shape = model.input_shape if layer is first else None
-    _image(column[0], _units(activations), f"{layer.name}: mean activation", "cividis", None)
-    _image(column[1], _inputs(weight, shape), f"{layer.name}: mean weight", "RdBu_r", 0.0)
     size = float(np.sqrt(np.mean(np.square(update, dtype=np.float64))))
-    _image(
-        column[2], _inputs(update, shape), f"{layer.name}: last update, rms {size:.1e}",
-        "RdBu_r", 0.0,
-    )  # fmt: skip
+    # Means of updates say nothing of a softmax: those of its units always cancel.
+    sizes = np.sqrt(np.square(update, dtype=np.float64).mean(axis=-1, keepdims=True))
+    _image(column[0], _units(activations), f"{layer.name}: mean activation")
+    _image(column[1], _inputs(weight, shape), f"{layer.name}: mean weight", symmetric=True)
+    _image(column[2], _inputs(sizes, shape), f"{layer.name}: last update, rms {size:.1e}")
 
 
-def _image(
-    axes: Axes, picture: NDArray[Any], title: str, colours: str, centre: float | None
-) -> None:
+def _image(axes: Axes, picture: NDArray[Any], title: str, symmetric: bool = False) -> None:
+    """Draw a picture with a scale below it; zero has the middle colour of a symmetric one."""
     limits: dict[str, float] = {}
-    if centre is not None:
+    if symmetric:
         reach = float(np.nanmax(np.abs(picture))) or 1.0
         limits = {"vmin": -reach, "vmax": reach}
-    image = axes.imshow(picture, cmap=colours, interpolation="nearest", **limits)
+    from matplotlib.ticker import MaxNLocator
+
+    image = axes.imshow(picture, cmap="cividis", interpolation="nearest", **limits)
     image.set_cmap(image.get_cmap().with_extremes(bad="white"))
-    bar = figure_of(axes).colorbar(image, ax=axes, shrink=0.85, pad=0.03)
+    bar = figure_of(axes).colorbar(
+        image, ax=axes, location="bottom", shrink=0.8, pad=0.03, aspect=25
+    )
     bar.ax.tick_params(labelsize=7)
+    bar.locator = MaxNLocator(5)
     bar.formatter.set_powerlimits((-2, 3))
-    bar.ax.yaxis.get_offset_text().set_fontsize(7)
+    bar.ax.xaxis.get_offset_text().set_fontsize(7)
     axes.set_title(title, loc="left", fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -249,7 +242,7 @@ def _draw_histogram(axes: Axes, activations: dict[str, NDArray[Any]]) -> None:
     style(axes, "", "activation", "share of values [%]")
     axes.set_title("Activations", loc="left", fontsize=9)
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(fontsize=7, framealpha=0.85, edgecolor="none", loc="upper right")
 
 
 def _draw_accuracy(axes: Axes, history: History | None, target: float | None) -> None:
@@ -267,6 +260,7 @@ def _draw_accuracy(axes: Axes, history: History | None, target: float | None) ->
                 history["epoch"], unit * values, dashes, color=colour, label=label, linewidth=1.5,
                 marker="." if len(values) < SHOWN * 10 else None,
             )  # fmt: skip
+    whole_numbers(axes.xaxis)
     if target is not None and unit == 100.0:
         axes.axhline(100 * target, color=GREY, linewidth=1, linestyle=":", label="target")
     if axes.get_legend_handles_labels()[0]:
@@ -284,18 +278,14 @@ def _draw_magnitudes(
     names = [f"{layer.name}.weight" for layer in layers if f"{layer.name}.weight" in last]
     for number, name in enumerate(names):
         if updates is not None and updates.magnitudes:
-            x, sizes = updates.epochs, np.array(updates.magnitudes[name])
+            x, sizes = updates.epochs, updates.magnitudes[name]
         else:
-            x, sizes = [0.0], np.sqrt([np.mean(np.square(last[name], dtype=np.float64))])
-        shown = look(number, marker=len(sizes) < SHOWN * 10)
-        axes.plot(
-            x, np.where(sizes > 0, sizes, np.nan), label=name.removesuffix(".weight"),
-            linewidth=1.2, markersize=3, **shown,
-        )  # fmt: skip
+            x, sizes = [0.0], [float(np.sqrt(np.mean(np.square(last[name], dtype=np.float64))))]
+        trace(axes, x, sizes, name.removesuffix(".weight"), number)
     per = "step" if updates is None else updates.per
-    style(axes, "", "epoch", f"rms change of a weight per {per}")
+    style(axes, "", "epoch", f"rms change per {per}")
     axes.set_title("Size of the updates", loc="left", fontsize=9)
-    axes.set_yscale("log")
+    logarithmic(axes.yaxis)
     axes.legend(frameon=False, fontsize=7)
 
 

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcore.kernels.errors import InputError, unknown
-from mlcore.plots._figure import COLOURS, HATCHES, axes_of, figure_of, look, style
+from mlcore.plots._figure import (
+    COLOURS,
+    HATCHES,
+    axes_of,
+    figure_of,
+    legend_beside,
+    logarithmic,
+    look,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# What an axis calls a column whose name is short for something.
+WORDS = {"lr": "learning rate", "rmse": "RMSE", "seconds": "time [s]"}
 Rows = Iterable[Mapping[str, Any]]
 # The measured values of each setting on the x axis, by the series it belongs to.
 Series = dict[Any, dict[Any, list[float]]]
@@ -78,11 +89,11 @@ def sweep_lines(
             )  # fmt: skip
     style(axes, "", words(x), words(y))
     if log_x:
-        axes.set_xscale("log")
+        logarithmic(axes.xaxis)
     if log_y:
-        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
     if by:
-        axes.legend(frameon=False, fontsize=9)
+        legend_beside(axes)
     return axes
 
 
@@ -120,7 +131,7 @@ def sweep_bars(
     series = collect(rows, x, y, by)
     settings = list(dict.fromkeys(at for found in series.values() for at in found))
     longest = max(len(str(at)) for at in settings)
-    axes = axes_of(ax, max(4.6, 1.2 + len(settings) * max(0.55, 0.36 * len(series))), 4.0)
+    axes = axes_of(ax, max(4.6, 1.2 + len(settings) * max(0.6, 0.42 * len(series))), 4.0)
     width = 0.8 / len(series)
     for place, (name, found) in enumerate(series.items()):
         at = [
@@ -137,7 +148,10 @@ def sweep_bars(
             edgecolor="white", label=f"{by} {name}" if by else None,
         )  # fmt: skip
         if number:
-            axes.bar_label(bars, [number.format(m) for m in means], padding=2, fontsize=8)
+            upright = 90 if len(series) > 2 else 0
+            axes.bar_label(
+                bars, [number.format(m) for m in means], padding=3, fontsize=8, rotation=upright
+            )
     slanted = longest > 8
     axes.set_xticks(
         range(len(settings)), [str(s) for s in settings], rotation=30 if slanted else 0,
@@ -145,9 +159,9 @@ def sweep_bars(
     )  # fmt: skip
     style(axes, "", words(x), words(y))
     axes.grid(visible=False, axis="x")
-    axes.margins(y=0.12)
+    axes.margins(y=0.14)
     if by:
-        axes.legend(frameon=False, fontsize=9)
+        legend_beside(axes)
     return axes
 
 
@@ -231,8 +245,10 @@ def collect(rows: Rows, x: str, y: str, by: str | None) -> Series:
 
 
 def words(column: str) -> str:
-    """Return what an axis calls a column: "val accuracy" for "val_accuracy"."""
-    return {"seconds": "time [s]"}.get(column, column.replace("_", " "))
+    """Return what an axis calls a column: "validation accuracy" for "val_accuracy"."""
+    if column.startswith("val_"):
+        return f"validation {words(column[4:])}"
+    return WORDS.get(column, column.replace("_", " "))
 
 
 def _is_number(value: Any) -> bool:

@@ -46,8 +46,8 @@ def activation_violins(
     x : array_like (n, ...) or Dataset, optional
         The data, where `model` is a model.
     layers : str or iterable of str, optional
-        Names of the layers of a model; by default all that take an activation function but the
-        last, which gives the outputs.
+        Names of the layers of a model; by default the hidden ones, each with the activation
+        function that follows it, see `mlcore.inspection.outputs_of_weights`.
     title : str
     ax : matplotlib.axes.Axes, optional
         To draw into; by default that of a new figure.
@@ -70,7 +70,7 @@ def activation_violins(
 
         if x is None:
             raise InputError("x is missing: give the data whose activations are to be drawn")
-        hidden = [layer.name for layer in model.layers[:-1] if layer.activation is not None]
+        hidden = list(inspection.outputs_of_weights(model).values())[:-1]
         arrays = inspection.activations(model, x, hidden if layers is None else layers)
     if not arrays:
         raise InputError("there is no layer whose activations could be drawn")
@@ -115,7 +115,7 @@ def batch_norm_violins(model: Sequential, *, ax: Axes | None = None) -> Axes:
         }
         if arrays:
             _violins(panel, arrays)
-        style(panel, words[0].upper() + words[1:], "batch norm layer", words)
+        style(panel, "", "batch norm layer", words)
         panel.grid(visible=False, axis="x")
     return axes
 
