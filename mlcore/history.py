@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +110,31 @@ class History:
         row["epoch"] = int(epoch)
         for name, value in row.items():
             self.history[name].append(value)
+
+    def extend(self, columns: Mapping[str, Sequence[float]]) -> None:
+        """Add the measurements of some epochs, which follow each other and the last one.
+
+        Parameters
+        ----------
+        columns : dict of str to sequence of float
+            By column name, without `epoch`; a column left out was not measured.
+
+        Raises
+        ------
+        InputError
+            If a name is not a column that can be given, or the columns differ in length.
+        """
+        for name in columns:
+            if name not in COLUMNS[1:]:
+                raise unknown("history column", name, COLUMNS[1:])
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"the columns of a history differ in length: {lengths}")
+        added, last = max(lengths.values(), default=0), self["epoch"][-1] if len(self) else 0
+        missing = [math.nan] * added
+        for name in COLUMNS[1:]:
+            self.history[name].extend(columns.get(name, missing))
+        self.history["epoch"].extend(range(last + 1, last + added + 1))
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.history:

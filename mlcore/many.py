@@ -13,12 +13,12 @@ from mlcore import losses, optimizers, regularizers, schedules
 from mlcore.callbacks import NaNGuard
 from mlcore.data.dataset import Dataset
 from mlcore.door import Inputs, Targets, as_array
-from mlcore.engine.many import Outcome, Trainee, train_many
+from mlcore.engine.many import Outcome, Trainee, Trainings
 from mlcore.executor import NonFiniteLossError, Totals
 from mlcore.history import History
 from mlcore.kernels import threads
 from mlcore.kernels.errors import InputError
-from mlcore.layers.base import check_size
+from mlcore.layers.base import Layer, check_size
 from mlcore.losses import Loss
 from mlcore.model import Sequential
 from mlcore.optimizers import Optimizer
@@ -36,8 +36,8 @@ from mlcore.trainer import (
 
 Data = tuple[Inputs, Targets]
 
-# The settings of layers that training does not know of.
-APART = ("kernel_initializer", "bias_initializer", "embeddings_initializer")
+# What distinguishes layers, but not what is computed with them.
+APART = {"kernel_initializer", "bias_initializer", "embeddings_initializer", "_views"}
 # So many numbers of networks a warning names.
 SHOWN = 10
 
@@ -181,13 +181,15 @@ def _side_by_side(
                 (progress.epochs, progress.steps, progress.updates),
             )
         )  # fmt: skip
+    trainings = Trainings(plan, trainees, rates, shuffle=settings.shuffle)
+    judged = targets.judge is not None
     with Interrupts() as interrupts:
-        outcomes = train_many(
-            plan, trainees, rates, shuffle=settings.shuffle, workers=workers,
-            interrupts=interrupts, look_every=SECONDS_BETWEEN_LOOKS,
-        )  # fmt: skip
-        for model, outcome in zip(models, outcomes, strict=True):
-            _record(model, outcome, rates, len(inputs), batch, targets.judge is not None)
+        try:
+            trainings.run(workers, interrupts, SECONDS_BETWEEN_LOOKS)
+        finally:
+            outcomes = trainings.outcomes()
+            for model, outcome in zip(models, outcomes, strict=True):
+                _record(model, outcome, rates, len(inputs), batch, judged)
     return [number for number, outcome in enumerate(outcomes) if outcome.ending == "not finite"]
 
 
@@ -206,23 +208,24 @@ def _record(
     progress.epochs += outcome.epochs
     progress.steps += done
     progress.updates += done
-    if outcome.epochs < len(rates):
-        loss, correct, weight, _ = outcome.totals[outcome.epochs]
-        progress.totals = Totals(loss, correct, min(outcome.steps * batch, samples), weight)
-    history = model.history
-    assert history is not None
-    for epoch in range(outcome.epochs):
-        loss, correct, weight, seconds = outcome.totals[epoch]
-        record = {
-            "epoch": float(epoch + 1),
-            "running_loss": loss / weight if weight else 0.0,
-            "learning_rate": rates[epoch],
-            "seconds": seconds,
-            "samples_per_second": rate_of(samples, seconds),
-        }
-        if judged:
-            record["running_accuracy"] = correct / samples
-        history.append(record)
+    whole = outcome.epochs
+    if whole < len(rates):
+        seen = min(outcome.steps * batch, samples)
+        progress.totals = Totals(
+            outcome.losses[whole], outcome.right[whole], seen, outcome.weights[whole]
+        )
+    pairs = zip(outcome.losses[:whole], outcome.weights[:whole], strict=True)
+    seconds = outcome.seconds[:whole]
+    columns = {
+        "running_loss": [loss / weight if weight else 0.0 for loss, weight in pairs],
+        "learning_rate": rates[:whole],
+        "seconds": seconds,
+        "samples_per_second": [rate_of(samples, taken) for taken in seconds],
+    }
+    if judged:
+        columns["running_accuracy"] = [right / samples for right in outcome.right[:whole]]
+    assert model.history is not None
+    model.history.extend(columns)
 
 
 def _one_by_one(
@@ -268,7 +271,7 @@ def _data(
             samples = model._samples(xs[number], ys[number])
             if not model.built:
                 model.build(samples.inputs.sample)
-            _check_same("architecture", number, _architecture(model), _architecture(models[0]))
+            _check_architecture(number, model, models[0])
             if number == 0:
                 loss.absorbs(model.layers)
             data.append((samples.inputs, model._targets(loss, samples)))
@@ -293,7 +296,7 @@ def _shared(
     for number, model in enumerate(models):
         if not model.built:
             model.build(samples.inputs.sample)
-        _check_same("architecture", number, _architecture(model), _architecture(first))
+        _check_architecture(number, model, first)
     loss.absorbs(first.layers)
     return [(samples.inputs, first._targets(loss, samples))] * len(models)
 
@@ -319,12 +322,22 @@ def _check_same(what: str, number: int, own: Any, wanted: Any) -> None:
         )
 
 
-def _architecture(model: Sequential) -> Any:
-    """Return what decides the plan of a built model, whatever its weights."""
-    layers = []
-    for layer in model.layers:
-        settings = layer.config()
-        for name in APART:
-            settings.pop(name, None)
-        layers.append((layer.kind, layer.trainable, settings))
-    return model.dtype.name, model.backend.name, model.input_shape, layers
+def _check_architecture(number: int, model: Sequential, first: Sequential) -> None:
+    """Refuse a model that another plan would train, whatever its weights."""
+    for what in ("dtype", "input_shape"):
+        _check_same(what, number, getattr(model, what), getattr(first, what))
+    _check_same("backend", number, model.backend.name, first.backend.name)
+    _check_same("number of layers", number, len(model.layers), len(first.layers))
+    for own, wanted in zip(model.layers, first.layers, strict=True):
+        # Mostly the attributes tell; what they hold need not be comparable, but its settings are.
+        if type(own) is not type(wanted) or _apart(vars(own)) != _apart(vars(wanted)):
+            _check_same(wanted.name, number, _described(own), _described(wanted))
+
+
+def _apart(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in APART}
+
+
+def _described(layer: Layer) -> str:
+    frozen = "" if layer.trainable else ", frozen"
+    return f"{type(layer).__name__}({_apart(layer.config())}{frozen})"

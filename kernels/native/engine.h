@@ -49,8 +49,8 @@ typedef enum {
     /* Those between gradients and updates, over flat vectors; see gradients.h. */
     BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM,
     /* Those of networks of a few units. */
-    NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT,
-    NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS,
+    NARROW_GATHER, NARROW_FORWARD, NARROW_BACKWARD, NARROW_ACTIVATION,
+    NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS,
     /* Those of samples across the lanes, lanes.h, and what joins their groups. */
     TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION,
     CONVOLUTION_INPUT_GRADIENT, CONVOLUTION_WEIGHT_GRADIENT, MAX_POOL, MAX_POOL_BACKWARD, AVG_POOL,
@@ -68,7 +68,12 @@ typedef enum {
     WRITE_GRADIENT
 } UpdateKind;
 
-typedef struct {
+typedef struct Operation Operation;
+/* All of an operation, on one thread. */
+typedef void (*Direct)(const Operation *, const Step *);
+
+struct Operation {
+    Direct direct;      /* called instead of all else, where there is such a function */
     OperationKind kind;
     Sharing sharing;
     int single;         /* float, or else double */
@@ -103,7 +108,7 @@ typedef struct {
     void *gamma, *beta, *mean, *inverse, *running_mean, *running_variance, *means;
     void *partial;
     ptrdiff_t partial_row; /* from group to group, in elements */
-} Operation;
+};
 
 /* The rows of a part: whole grains, as evenly as can be. */
 static inline ptrdiff_t row_bound(const Step *step, ptrdiff_t part, ptrdiff_t parts)
@@ -115,6 +120,7 @@ static inline ptrdiff_t row_bound(const Step *step, ptrdiff_t part, ptrdiff_t pa
 
 typedef struct {
     void (*run)(const Operation *, const Step *, void *scratch, ptrdiff_t part, ptrdiff_t parts);
+    Direct (*direct)(const Operation *);
     void (*permute)(uint64_t seed, uint64_t epoch, ptrdiff_t size, int64_t *out);
     ptrdiff_t lanes[2]; /* of double, of float */
 } InstructionSet;

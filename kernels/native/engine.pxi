@@ -27,8 +27,8 @@ cdef extern from "engine.h":
         COUNT_CLASSES, COUNT_SIDES, COPY_OUT
         PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL
         BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM
-        NARROW_GATHER, NARROW_FORWARD, NARROW_INPUT_GRADIENT, NARROW_WEIGHT_GRADIENT
-        NARROW_ACTIVATION, NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
+        NARROW_GATHER, NARROW_FORWARD, NARROW_BACKWARD, NARROW_ACTIVATION
+        NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
         TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION
         CONVOLUTION_INPUT_GRADIENT, CONVOLUTION_WEIGHT_GRADIENT, MAX_POOL, MAX_POOL_BACKWARD
         AVG_POOL, AVG_POOL_BACKWARD, MOMENTS, JOIN_MOMENTS, INVERT_ROOTS, NORMALIZE
@@ -43,7 +43,11 @@ cdef extern from "engine.h":
         ADAGRAD
         WRITE_GRADIENT
 
+    ctypedef struct Operation
+    ctypedef void (*Direct)(const Operation *op, const Step *step) noexcept nogil
+
     ctypedef struct Operation:
+        Direct direct
         OperationKind kind
         Sharing sharing
         int single, barrier, together, updates
@@ -82,6 +86,7 @@ cdef extern from "engine.h":
         void (*run)(
             const Operation *op, const Step *step, void *scratch, Py_ssize_t part,
             Py_ssize_t parts) noexcept nogil
+        Direct (*direct)(const Operation *op) noexcept nogil
         void (*permute)(
             uint64_t seed, uint64_t epoch, Py_ssize_t size, int64_t *out) noexcept nogil
         Py_ssize_t lanes[2]

@@ -15,19 +15,28 @@
 
 #elif defined(real)
 
+INLINE void NAME(sums_stage)(vec *sum, const int count, const int stage)
+{
+    const int used = count > stage ? count : 1;
+#pragma GCC unroll 16
+    for (int i = 0; i < used; i += 2 * stage) {
+        const vec other = i + stage < count ? sum[i + stage] : sum[i];
+        sum[i] = NAME(merged)(sum[i], other, stage, 0) + NAME(merged)(sum[i], other, stage, 1);
+    }
+}
+
 /* The sum of each of `count` vectors, in the element of its number. Stage s adds, in every pair of
- * vectors i and i + s, the lanes whose numbers differ in bit s. */
+ * vectors i and i + s, the lanes whose numbers differ in bit s. The stages are written out because
+ * gcc does not unroll a loop over powers of two, and would make the places of `merged` each time. */
 INLINE vec NAME(sums_of)(vec *sum, const int count)
 {
-#pragma GCC unroll 4
-    for (int stage = 1; stage < LANES; stage *= 2) {
-        const int used = count > stage ? count : 1;
-#pragma GCC unroll 16
-        for (int i = 0; i < used; i += 2 * stage) {
-            const vec other = i + stage < count ? sum[i + stage] : sum[i];
-            sum[i] = NAME(merged)(sum[i], other, stage, 0) + NAME(merged)(sum[i], other, stage, 1);
-        }
-    }
+    NAME(sums_stage)(sum, count, 1);
+    if (LANES > 2)
+        NAME(sums_stage)(sum, count, 2);
+    if (LANES > 4)
+        NAME(sums_stage)(sum, count, 4);
+    if (LANES > 8)
+        NAME(sums_stage)(sum, count, 8);
     return sum[0];
 }
 

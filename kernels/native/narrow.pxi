@@ -11,6 +11,14 @@ cdef extern from "narrow.h":
         const double *x, const double *dz, Py_ssize_t stride, Py_ssize_t vectors,
         Py_ssize_t rows, Py_ssize_t columns, double *gradient) noexcept nogil
 
+cdef extern from "tiny.h":
+    Direct tiny_float(const Operation *op) noexcept nogil
+    Direct tiny_double(const Operation *op) noexcept nogil
+
+
+cdef Direct direct_function(const Operation *op) noexcept nogil:
+    return tiny_float(op) if op.single else tiny_double(op)
+
 
 cdef inline void narrow_product(
     const real *a, Py_ssize_t a_row, Py_ssize_t a_depth, const real *b, Py_ssize_t stride,
@@ -63,40 +71,56 @@ cdef inline void clear_tail(
             memset(out + row * stride + samples, 0, (stride - samples) * sizeof(real))
 
 
+cdef void narrow_forward(
+    const Operation *op, const real *x, Py_ssize_t samples, real *pre, real *out
+) noexcept nogil:
+    cdef Py_ssize_t stride = op.out.stride, depth = op.depth, columns = op.columns
+    cdef const real *weights = <const real *> op.weights
+    cdef real *z = out if pre == NULL else pre
+    narrow_product(weights, 1, columns, x, stride, depth + op.biased, columns, samples, z)
+    if op.activation != IDENTITY or z != out:
+        activate(
+            op.activation, <real> op.parameter, z, stride, out, stride, columns, samples)
+
+
+cdef void narrow_backward(
+    const Operation *op, const real *x, const real *stored, Py_ssize_t samples, real *grad,
+    real *dx
+) noexcept nogil:
+    """The gradients of the weights and, unless NULL, of the input; `grad` is used up."""
+    cdef Py_ssize_t stride = op.grad.stride, depth = op.depth, columns = op.columns
+    cdef Py_ssize_t lanes = lanes_of(x), vectors = (samples + lanes - 1) // lanes
+    cdef const real *weights = <const real *> op.weights
+    cdef real *dw = <real *> op.gradient
+    if op.activation != IDENTITY:
+        activate_backward(
+            op.activation, <real> op.parameter, grad, stride, stored, stride, grad, stride,
+            columns, samples)
+    clear_tail(grad, stride, columns, samples)
+    if dw != NULL:
+        if real is float:
+            dots_float(x, grad, stride, vectors, depth + op.biased, columns, dw)
+        else:
+            dots_double(x, grad, stride, vectors, depth + op.biased, columns, dw)
+    if dx != NULL:
+        narrow_product(weights, columns, 1, grad, stride, columns, depth, samples, dx)
+
+
 cdef void run_narrow(const real *like, const Operation *op, const Step *step) noexcept nogil:
     cdef real *x = <real *> op.x.at
     cdef real *out = <real *> op.out.at
     cdef real *grad = <real *> op.grad.at
     cdef real *stored = <real *> op.stored.at
-    cdef Py_ssize_t samples = step.count, columns = op.columns, depth = op.depth, row, s
-    cdef Py_ssize_t lanes = lanes_of(x), stride = op.out.stride
-    cdef const real *weights = <const real *> op.weights
+    cdef Py_ssize_t samples = step.count, columns = op.columns, row, s, stride = op.out.stride
     cdef real number = <real> op.parameter
-    cdef real *z
-    if op.kind == NARROW_GATHER:
+    if op.kind == NARROW_FORWARD:
+        narrow_forward(op, x, samples, <real *> op.pre.at, out)
+    elif op.kind == NARROW_BACKWARD:
+        narrow_backward(op, x, stored, samples, grad, out)
+    elif op.kind == NARROW_GATHER:
         narrow_gather(
             op.source, op.source_kind, step.rows, columns, number, out, stride, samples)
         clear_tail(out, stride, columns, samples)
-    elif op.kind == NARROW_FORWARD:
-        z = out if op.pre.at == NULL else <real *> op.pre.at
-        narrow_product(
-            weights, 1, columns, x, stride, depth + op.biased, columns, samples, z)
-        if op.activation != IDENTITY or z != out:
-            activate(op.activation, number, z, stride, out, stride, columns, samples)
-    elif op.kind == NARROW_INPUT_GRADIENT:
-        narrow_product(weights, columns, 1, grad, stride, columns, depth, samples, out)
-        if op.activation != IDENTITY:
-            activate_backward(
-                op.activation, number, out, stride, stored, stride, out, stride, depth, samples)
-    elif op.kind == NARROW_WEIGHT_GRADIENT:
-        if real is float:
-            dots_float(
-                x, grad, stride, (samples + lanes - 1) // lanes, depth + op.biased, columns,
-                <float *> op.gradient)
-        else:
-            dots_double(
-                x, grad, stride, (samples + lanes - 1) // lanes, depth + op.biased, columns,
-                <double *> op.gradient)
     elif op.kind == NARROW_ACTIVATION:
         activate(op.activation, number, x, stride, out, stride, columns, samples)
     elif op.kind == NARROW_ACTIVATION_BACKWARD:

@@ -221,6 +221,7 @@ cdef void run_operation(
 
 cdef InstructionSet instruction_set
 instruction_set.run = run_operation
+instruction_set.direct = direct_function
 instruction_set.permute = permute
 instruction_set.lanes[0] = DOUBLES
 instruction_set.lanes[1] = FLOATS

@@ -50,57 +50,69 @@ class Outcome:
         Whole epochs, and the steps after them.
     ending : str
         "whole", "halted" by Ctrl-C, "waiting" if it had not begun, or "not finite".
-    totals : list of list of float
-        Of each epoch that was begun the sums of losses, right answers and weights, and seconds.
+    losses, right, weights, seconds : list of float
+        Of each epoch, also of one that was broken off: sums over its steps, and how long it took.
     """
 
     epochs: int
     steps: int
     ending: str
-    totals: list[list[float]]
+    losses: list[float]
+    right: list[float]
+    weights: list[float]
+    seconds: list[float]
 
 
-def train_many(
-    plan: Plan,
-    trainees: list[Trainee],
-    rates: list[float],
-    *,
-    shuffle: bool,
-    workers: int,
-    interrupts: Interrupts,
-    look_every: float,
-) -> list[Outcome]:
-    """Train networks by the same native plan, `rates` being the learning rate of each epoch.
+class Trainings:
+    """The trainings of many networks by the same native plan.
 
-    Ctrl-C is looked for every so many seconds; every thread then ends after a whole step.
+    Parameters
+    ----------
+    plan : Plan
+    trainees : list of Trainee
+    rates : list of float
+        The learning rate of each epoch.
+    shuffle : bool
     """
-    first = trainees[0]
-    many, endings = native.many(
-        np.array([_addresses(trainee.vectors.values()) for trainee in trainees], np.uintp),
-        np.array([_addresses(_sources(trainee)) for trainee in trainees], np.uintp),
-        np.array([trainee.seed for trainee in trainees], np.uint64),
-        np.array([trainee.counts for trainee in trainees], np.int64),
-        np.array(rates), samples=len(first.inputs), batch=plan.batch_size,
-        group=plan.accumulation, shuffle=shuffle,
-    )  # fmt: skip
-    berths = [_berth(plan, first) for _ in range(min(workers, len(trainees)))]
-    with ThreadPoolExecutor(len(berths)) as pool:
-        try:
-            running = [pool.submit(many.train, berth) for berth in berths]
-            while wait(running, timeout=look_every).not_done:
-                if interrupts.seen:
-                    many.stop()
-        finally:
-            many.stop()
-    for thread in running:
-        thread.result()
-    names = {code: name for name, code in endings.items()}
-    return [
-        Outcome(epochs, steps, names[ending], totals)
-        for (epochs, steps, ending), totals in zip(
-            many.reached.tolist(), many.totals.tolist(), strict=True
-        )
-    ]
+
+    def __init__(
+        self, plan: Plan, trainees: list[Trainee], rates: list[float], *, shuffle: bool
+    ) -> None:
+        self.plan, self.trainees = plan, trainees
+        self._many, self._endings = native.many(
+            np.array([_addresses(trainee.vectors.values()) for trainee in trainees], np.uintp),
+            np.array([_addresses(_sources(trainee)) for trainee in trainees], np.uintp),
+            np.array([trainee.seed for trainee in trainees], np.uint64),
+            np.array([trainee.counts for trainee in trainees], np.int64),
+            np.array(rates), samples=len(trainees[0].inputs), batch=plan.batch_size,
+            group=plan.accumulation, shuffle=shuffle,
+        )  # fmt: skip
+
+    def run(self, workers: int, interrupts: Interrupts, look_every: float) -> None:
+        """Train on so many threads; Ctrl-C, looked for every so many seconds, ends whole steps."""
+        trainees = self.trainees
+        berths = [_berth(self.plan, trainees[0]) for _ in range(min(workers, len(trainees)))]
+        with ThreadPoolExecutor(len(berths)) as pool:
+            try:
+                running = [pool.submit(self._many.train, berth) for berth in berths]
+                while wait(running, timeout=look_every).not_done:
+                    if interrupts.seen:
+                        self._many.stop()
+            finally:
+                self._many.stop()
+        for thread in running:
+            thread.result()
+
+    def outcomes(self) -> list[Outcome]:
+        """Return how far each network came, however `run` ended."""
+        names = {code: name for name, code in self._endings.items()}
+        sums = self._many.totals.transpose(0, 2, 1).tolist()
+        return [
+            Outcome(epochs, steps, names[ending], *columns)
+            for (epochs, steps, ending), columns in zip(
+                self._many.reached.tolist(), sums, strict=True
+            )
+        ]
 
 
 def _berth(plan: Plan, trainee: Trainee) -> Any:

@@ -6,10 +6,13 @@ Weights stay where they are, and the plan's own updates run over the flat vector
 
 from __future__ import annotations
 
+from typing import Any
+
 from mlcore.engine.compiler import (
     FLAT,
     UPDATE_STATE,
     Compiler,
+    Rows,
     bias_follows_weight,
     elements,
 )
@@ -60,9 +63,15 @@ class NarrowCompiler(Compiler):
                     kind = buffer.dtype.itemsize
                     self.place(buffer.memory, elements(buffer), columns, kind, False)
         outputs = self._outputs()
-        for name in ("loss.x", "loss.slope"):
-            self.place(name, elements(outputs), outputs.columns, self.size, False)
+        if not self._alone:
+            for name in ("loss.x", "loss.slope"):
+                self.place(name, elements(outputs), outputs.columns, self.size, False)
         self.place_answers(twice=False)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether there is one output: then rows of outputs and a unit's samples are the same."""
+        return self._outputs().columns == 1
 
     def _outputs(self) -> Buffer:
         outputs = self.plan.outputs
@@ -96,7 +105,8 @@ class NarrowCompiler(Compiler):
         given = op.arguments
         out: Buffer = given["out"]
         if op.kernel.startswith("gather"):
-            kernel = "narrow_gather" if out.memory == "batch.x" else op.kernel
+            turned = out.memory == "batch.x" or (out.memory == "batch.y" and self._alone)
+            kernel = "narrow_gather" if turned and op.kernel == "gather" else op.kernel
             self.program.add(kernel, "rows", **{"out": self.rows(out), **self.source_of(op)})
             return
         read = {name: self.rows(given[name]) for name in ("x", "grad", "stored") & given.keys()}
@@ -108,18 +118,26 @@ class NarrowCompiler(Compiler):
     def _add_loss(self, op: Operation) -> None:
         """Add the loss, which takes rows of outputs, between two turnings round."""
         given = op.arguments
-        outputs = self._outputs()
+        outputs, grad = self._outputs(), given["grad"]
+        if self._alone:
+            slope = None if grad is None else self._as_rows(grad)
+            self.add_loss(op, self._as_rows(outputs), slope)
+            return
         self.program.add(
             "narrow_to_rows", "rows", x=self.rows(outputs), out=self.rows("loss.x"),
             columns=outputs.columns,
         )  # fmt: skip
-        grad: Buffer | None = given["grad"]
         slope = None if grad is None else self.rows("loss.slope")
         self.add_loss(op, self.batch_rows("loss.x"), slope)
         if grad is not None:
             self.program.add(
                 "narrow_from_rows", "rows", x=slope, out=self.rows(grad), columns=grad.columns
             )
+
+    def _as_rows(self, buffer: Buffer) -> Rows:
+        """Return where rows of one number lie, which are the samples of one unit."""
+        at, _, flip = self.batch_rows(buffer)
+        return at, 1, flip
 
     def _add_forward(self, op: Operation) -> None:
         given = op.arguments
@@ -134,22 +152,14 @@ class NarrowCompiler(Compiler):
     def _add_backward(self, op: Operation) -> None:
         given = op.arguments
         weight: Buffer = given["w"]
-        grad: Buffer = given["grad"]
+        fields: dict[str, Any] = self.activation_fields(given)
         if given["activation"] != "identity":
-            self.program.add(
-                "narrow_activation_backward", "rows", grad=self.rows(grad), out=self.rows(grad),
-                stored=self.rows(given["stored"]), columns=grad.columns,
-                **self.activation_fields(given),
-            )  # fmt: skip
-        sizes = {"depth": weight.shape[0], "columns": weight.shape[1]}
+            fields["stored"] = self.rows(given["stored"])
         if given["dw"] is not None:
-            self.program.add(
-                "narrow_weight_gradient", "rows", x=self.rows(given["x"]), grad=self.rows(grad),
-                out=self.rows(grad), biased=given["db"] is not None,
-                gradient=self.address("gradients", given["dw"].offset), **sizes,
-            )  # fmt: skip
-        if given["dx"] is not None:
-            self.program.add(
-                "narrow_input_gradient", "rows", grad=self.rows(grad), out=self.rows(given["dx"]),
-                weights=self.address("parameters", weight.offset), **sizes,
-            )  # fmt: skip
+            fields["gradient"] = self.address("gradients", given["dw"].offset)
+        self.program.add(
+            "narrow_backward", "rows", x=self.rows(given["x"]), grad=self.rows(given["grad"]),
+            out=self.rows(given["dx"]), biased=given["db"] is not None,
+            weights=self.address("parameters", weight.offset), depth=weight.shape[0],
+            columns=weight.shape[1], **fields,
+        )  # fmt: skip
