@@ -99,7 +99,7 @@ def dying_relu(
         generator = np.random.default_rng(number)
         x = generator.uniform(-EDGE, EDGE, (networks, samples, 1)).astype(np.float32)
         begun = time.perf_counter()
-        mlcore.fit_many(
+        histories = mlcore.fit_many(
             models, x, setting.target(x), loss="mse", optimizer=mlcore.Adam(), epochs=epochs,
             batch_size=64, workers=run.workers,
         )  # fmt: skip
@@ -113,7 +113,7 @@ def dying_relu(
             share_dead=dead[setting.name],
             share_flat_to_the_last_bit=float(np.mean(flatness[setting.name] == 0)),
             share_born_dead=float(np.mean(born <= tolerance)),
-            median_loss=float(np.median([model.history["running_loss"][-1] for model in models])),
+            median_loss=float(np.median([history["running_loss"][-1] for history in histories])),
             milliseconds_a_network=1_000 * seconds / networks,
         )
         # From a dead one to the liveliest.

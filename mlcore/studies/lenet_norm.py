@@ -127,7 +127,7 @@ def lenet_norm(
     for name, variant in VARIANTS.items():
         models = [Sequential(variant.layers(), seed=seed) for seed in range(run.seeds)]
         begun = time.perf_counter()
-        mlcore.fit_many(
+        histories = mlcore.fit_many(
             models, parts.train, optimizer=mlcore.Adam(variant.learning_rate), batch_size=128,
             epochs=lengths[variant.length], schedule=variant.schedule, workers=run.workers,
         )  # fmt: skip
@@ -143,11 +143,11 @@ def lenet_norm(
             validation_accuracy=float(np.median(seen)),
             seconds_an_epoch=seconds / lengths[variant.length] / run.seeds,
         )
-        median = models[int(np.argsort(found)[len(found) // 2])]
-        run.network(name, median)
-        run.history(name, median.history)
+        middle = int(np.argsort(found)[len(found) // 2])
+        run.network(name, models[middle])
+        run.history(name, histories[middle])
         if name != "dropout":
-            run.figure(f"batch-norm, {name}", batch_norm_violins, median)
+            run.figure(f"batch-norm, {name}", batch_norm_violins, models[middle])
     medians = {name: float(np.median(found)) for name, found in accuracies.items()}
     plain, both = (accuracies[name] for name in ("BN, input as it is", "BN on the input too"))
     return f"""

@@ -129,7 +129,7 @@ def shares_right(
     units: list[Sequential], x: NDArray[np.float64], y: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the share of each seed's points that lie on the right side of its line."""
-    weights = np.stack([unit.layers[0].weight[:, 0] for unit in units])
+    weights = np.stack([unit.layers[0].parameters["weight"][:, 0] for unit in units])
     biases = np.array([bias_of(unit) for unit in units])
     above = np.einsum("snf,sf->sn", x, weights) + biases[:, None] > 0
     shares: NDArray[np.float64] = np.mean(above == (y > 0), axis=1)
