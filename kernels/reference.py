@@ -918,19 +918,17 @@ def philox4x32(counter: Bits, key: Bits, words: Bits) -> None:
 
     Salmon, Moraes, Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
     """
-    c0, c1, c2, c3 = (counter[:, word].astype(np.uint64) for word in range(4))
-    k0, k1 = (int(word) for word in key)
+    even, odd = (counter.T[first::2].astype(np.uint64) for first in range(2))
+    factors = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+    steps = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
     low = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
+    keys = key.astype(np.uint64)[:, None]
     for _ in range(10):
-        left = c0 * np.uint64(0xD2511F53)
-        right = c2 * np.uint64(0xCD9E8D57)
-        c0, c1 = (right >> half) ^ c1 ^ np.uint64(k0), right & low
-        c2, c3 = (left >> half) ^ c3 ^ np.uint64(k1), left & low
-        k0 = (k0 + 0x9E3779B9) & 0xFFFFFFFF
-        k1 = (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    for word, value in enumerate((c0, c1, c2, c3)):
-        words[:, word] = value
+        products = (even * factors)[::-1]
+        even, odd = (products >> half) ^ odd ^ keys, products & low
+        keys = (keys + steps) & low
+    words[:, 0::2], words[:, 1::2] = even.T, odd.T
 
 
 def _word_blocks(seed: int, stream: int, step: int, rows: int, blocks: int) -> Bits:

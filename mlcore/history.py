@@ -130,7 +130,7 @@ class History:
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"the columns of a history differ in length: {lengths}")
-        added, last = max(lengths.values(), default=0), self["epoch"][-1] if len(self) else 0
+        added, last = max(lengths.values(), default=0), int(self["epoch"][-1]) if len(self) else 0
         missing = [math.nan] * added
         for name in COLUMNS[1:]:
             self.history[name].extend(columns.get(name, missing))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mlcore import losses, optimizers, regularizers, schedules
 from mlcore.callbacks import NaNGuard
@@ -20,7 +21,7 @@ from mlcore.kernels import threads
 from mlcore.kernels.errors import InputError
 from mlcore.layers.base import Layer, check_size
 from mlcore.losses import Loss
-from mlcore.model import Sequential
+from mlcore.model import Samples, Sequential
 from mlcore.optimizers import Optimizer
 from mlcore.plan import lower
 from mlcore.regularizers import Regularizer
@@ -31,7 +32,6 @@ from mlcore.trainer import (
     Training,
     begin,
     described,
-    rate_of,
 )
 
 Data = tuple[Inputs, Targets]
@@ -121,9 +121,11 @@ def fit_many(
     unbuilt = [model for model in models if not model.built]
     try:
         for number, model in enumerate(models):
-            own = chosen if loss or model.loss is None else model.loss
-            _check_same("loss", number, own.config(), chosen.config())
-            _check_same("optimizer", number, repr(rules[number]), repr(rules[0]))
+            own = chosen if loss else model.loss or losses.get("softmax_cross_entropy")
+            if own is not chosen:
+                _check_same("loss", number, own.config(), chosen.config())
+            if rules[number] is not rules[0]:
+                _check_same("optimizer", number, repr(rules[number]), repr(rules[0]))
         data = _data(models, x, y, chosen)
         scalers = [model._scaler() for model in models]
     except InputError:
@@ -210,20 +212,16 @@ def _record(
     progress.updates += done
     whole = outcome.epochs
     if whole < len(rates):
-        seen = min(outcome.steps * batch, samples)
-        progress.totals = Totals(
-            outcome.losses[whole], outcome.right[whole], seen, outcome.weights[whole]
-        )
-    pairs = zip(outcome.losses[:whole], outcome.weights[:whole], strict=True)
-    seconds = outcome.seconds[:whole]
+        loss, right, weight = outcome.broken
+        progress.totals = Totals(loss, right, min(outcome.steps * batch, samples), weight)
     columns = {
-        "running_loss": [loss / weight if weight else 0.0 for loss, weight in pairs],
+        "running_loss": outcome.running_loss[:whole],
         "learning_rate": rates[:whole],
-        "seconds": seconds,
-        "samples_per_second": [rate_of(samples, taken) for taken in seconds],
+        "seconds": outcome.seconds[:whole],
+        "samples_per_second": outcome.samples_per_second[:whole],
     }
     if judged:
-        columns["running_accuracy"] = [right / samples for right in outcome.right[:whole]]
+        columns["running_accuracy"] = outcome.running_accuracy[:whole]
     assert model.history is not None
     model.history.extend(columns)
 
@@ -266,15 +264,18 @@ def _data(
                 f"and {len(models)} networks"
             ) from None
     data: list[Data] = []
-    for number, model in enumerate(models):
+    inputs_of = _inputs_of_each(models[0], xs)
+    if not models[0].built:
+        models[0].build(inputs_of[0].sample)
+    wanted = _Architecture(models[0])
+    for number, (model, inputs) in enumerate(zip(models, inputs_of, strict=True)):
         try:
-            samples = model._samples(xs[number], ys[number])
             if not model.built:
-                model.build(samples.inputs.sample)
-            _check_architecture(number, model, models[0])
+                model.build(inputs.sample)
+            wanted.check(number, model)
             if number == 0:
                 loss.absorbs(model.layers)
-            data.append((samples.inputs, model._targets(loss, samples)))
+            data.append((inputs, model._targets(loss, Samples(inputs, ys[number], None))))
         except InputError as error:
             raise InputError(f"network {number}: {error}") from None
         labelled = [targets.labelled for _, targets in (data[0], data[number])]
@@ -287,16 +288,34 @@ def _data(
     return data
 
 
+def _inputs_of_each(first: Sequential, xs: NDArray[Any]) -> list[Inputs]:
+    """Check all sets in one pass, and return them."""
+    try:
+        whole = first._inputs(xs.reshape(-1, *xs.shape[2:]))
+    except InputError:
+        for number, x in enumerate(xs):
+            try:
+                first._inputs(x)
+            except InputError as error:
+                raise InputError(f"network {number}: {error}") from None
+        raise
+    sets = whole.array.reshape(len(xs), -1, whole.array.shape[1])
+    return [Inputs(array, whole.scale, whole.sample) for array in sets]
+
+
 def _shared(
     models: Sequence[Sequential], x: ArrayLike | Dataset, y: ArrayLike | None, loss: Loss
 ) -> list[Data]:
     """Build the models, and return the same samples for all of them."""
     first = models[0]
     samples = first._samples(x, y)
+    if not first.built:
+        first.build(samples.inputs.sample)
+    wanted = _Architecture(first)
     for number, model in enumerate(models):
         if not model.built:
             model.build(samples.inputs.sample)
-        _check_architecture(number, model, first)
+        wanted.check(number, model)
     loss.absorbs(first.layers)
     return [(samples.inputs, first._targets(loss, samples))] * len(models)
 
@@ -322,16 +341,34 @@ def _check_same(what: str, number: int, own: Any, wanted: Any) -> None:
         )
 
 
-def _check_architecture(number: int, model: Sequential, first: Sequential) -> None:
-    """Refuse a model that another plan would train, whatever its weights."""
-    for what in ("dtype", "input_shape"):
-        _check_same(what, number, getattr(model, what), getattr(first, what))
-    _check_same("backend", number, model.backend.name, first.backend.name)
-    _check_same("number of layers", number, len(model.layers), len(first.layers))
-    for own, wanted in zip(model.layers, first.layers, strict=True):
-        # Mostly the attributes tell; what they hold need not be comparable, but its settings are.
-        if type(own) is not type(wanted) or _apart(vars(own)) != _apart(vars(wanted)):
-            _check_same(wanted.name, number, _described(own), _described(wanted))
+class _Architecture:
+    """What decides by which plan a built model is trained, whatever its weights."""
+
+    def __init__(self, model: Sequential) -> None:
+        self.model = model
+        names = [tuple(_apart(vars(layer))) for layer in model.layers]
+        self.attributes = [itemgetter(*of_layer) for of_layer in names]
+        self.values = [
+            values(vars(layer)) for values, layer in zip(self.attributes, model.layers, strict=True)
+        ]
+
+    def check(self, number: int, other: Sequential) -> None:
+        """Refuse a built model of another architecture."""
+        first = self.model
+        for what in ("dtype", "input_shape"):
+            _check_same(what, number, getattr(other, what), getattr(first, what))
+        _check_same("backend", number, other.backend.name, first.backend.name)
+        _check_same("number of layers", number, len(other.layers), len(first.layers))
+        for at, (own, wanted) in enumerate(zip(other.layers, first.layers, strict=True)):
+            if type(own) is not type(wanted) or not self._has_attributes(at, own):
+                _check_same(wanted.name, number, _described(own), _described(wanted))
+
+    def _has_attributes(self, at: int, layer: Layer) -> bool:
+        """Tell quickly that a layer is like the first model's; if not, their settings decide."""
+        try:
+            return bool(self.attributes[at](vars(layer)) == self.values[at])
+        except (KeyError, ValueError):
+            return False
 
 
 def _apart(settings: dict[str, Any]) -> dict[str, Any]:

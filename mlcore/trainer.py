@@ -248,7 +248,7 @@ class Trainer:
                         **self._evaluated(evaluations, interrupts),
                         "learning_rate": rate,
                         "seconds": seconds,
-                        "samples_per_second": rate_of(samples, seconds),
+                        "samples_per_second": _rate(samples, seconds),
                     }
                     executor.sync()
                     if self.guard:
@@ -320,7 +320,7 @@ class Trainer:
             logs = {
                 **self._measured(progress.totals, "running_", self.targets),
                 "learning_rate": rate,
-                "samples_per_second": rate_of(progress.totals.samples - before, now - began),
+                "samples_per_second": _rate(progress.totals.samples - before, now - began),
             }
             if looked_at:
                 executor.sync()
@@ -433,7 +433,7 @@ def begin(
     return history
 
 
-def rate_of(samples: int, seconds: float) -> float:
+def _rate(samples: int, seconds: float) -> float:
     """Return samples a second."""
     return samples / seconds if seconds > 0 else math.inf
 

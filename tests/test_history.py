@@ -205,3 +205,38 @@ def test_missing_files(tmp_path):
             read(tmp_path / "history")
     with pytest.raises(MissingFileError, match="folder"):
         History().to_csv(Path(tmp_path) / "no" / "history.csv")
+
+
+class TestExtend:
+    def test_adds_epochs_after_the_last(self):
+        history = History()
+        history.append({"loss": 0.5})
+        history.extend({"running_loss": [0.4, 0.3], "seconds": [1.0, 2.0]})
+        wanted = History()
+        wanted.append({"loss": 0.5})
+        wanted.append({"running_loss": 0.4, "seconds": 1.0})
+        wanted.append({"running_loss": 0.3, "seconds": 2.0})
+        assert str(history) == str(wanted)
+        assert history["epoch"] == [1, 2, 3]
+        assert math.isnan(history["loss"][2])
+
+    def test_by_nothing(self):
+        history = History()
+        history.extend({})
+        history.extend({"loss": []})
+        assert len(history) == 0
+        assert all(column == [] for column in history.history.values())
+
+    @pytest.mark.parametrize(
+        ("columns", "match"),
+        [
+            ({"los": [1]}, "los"),
+            ({"epoch": [1]}, "epoch"),
+            ({"loss": [1], "seconds": []}, "differ"),
+        ],
+    )
+    def test_refuses(self, columns, match):
+        history = History()
+        with pytest.raises(InputError, match=match):
+            history.extend(columns)
+        assert len(history) == 0
