@@ -53,11 +53,11 @@ def fashion_confusion():
 def test_a2_dropout_costs_accuracy_while_testing(fashion_confusion):
     accuracy = column(fashion_confusion, "test_accuracy")
     loss = column(fashion_confusion, "loss")
-    assert accuracy["after epoch 10"] > accuracy["after epoch 10, as measured then"]
-    assert accuracy["after epoch 10"] > accuracy["after epoch 1"]
+    assert accuracy["after epoch 6"] > accuracy["after epoch 6, as measured then"]
+    assert accuracy["after epoch 6"] > accuracy["after epoch 1"]
     # The mean over all epochs so far lags behind.
-    assert loss["after epoch 10, as measured then"] > 1.2 * loss["after epoch 10"]
-    assert {f"confusion epoch {n:02}" for n in range(1, 11)} <= set(fashion_confusion.figures)
+    assert loss["after epoch 6, as measured then"] > 1.2 * loss["after epoch 6"]
+    assert {f"confusion epoch {n:02}" for n in range(1, 7)} <= set(fashion_confusion.figures)
 
 
 def test_a3_dropout_costs_training_accuracy_while_measuring():

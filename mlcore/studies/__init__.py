@@ -105,12 +105,13 @@ def run(
         For an unknown study or setting, with the nearest name; for a value of another type than
         the default's; for data that are not there; and for a folder that cannot be used.
     """
-    from mlcore.studies.result import prepare_folder
+    from mlcore.studies.result import new_folder
 
     study = find(name)
     started = study.start(quick, seeds, workers, data, plots, progress, settings)
-    folder = None if out is None else prepare_folder(out)
-    result = study.finish(started)
-    if folder is not None:
+    if out is None:
+        return study.finish(started)
+    with new_folder(out) as folder:
+        result = study.finish(started)
         result.save(folder)
     return result

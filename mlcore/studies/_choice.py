@@ -10,7 +10,7 @@ from mlcore import Adam, Dense, Dropout, Sequential
 from mlcore.data import Dataset, split
 from mlcore.studies.study import Run
 
-RATES = (0.2, 0.3, 0.5)
+RATES = (0.2, 0.4)
 
 
 def with_dropout(rate: float, seed: int) -> Sequential:
@@ -53,8 +53,13 @@ def add_good_setting(run: Run, train: Dataset, test: Dataset, epochs: int) -> fl
     seconds = (time.perf_counter() - begun) / run.seeds
     run.network("good setting", model)
     accuracy = statistics.median(measured)
+    run.note(
+        f"The good setting: Adam with rate 0.001 along a cosine, {epochs} epochs, batches of 100, "
+        f"dropout chosen from {RATES} on validation data; test accuracy is the median of "
+        f"{run.seeds} seeds ({min(measured):.2%} to {max(measured):.2%})."
+    )
     run.row(
-        f"good setting: 784-512-256-10, Adam, cosine, dropout {best}, median of {run.seeds}",
+        f"good setting: 784-512-256-10, dropout {best}",
         val_accuracy=judged[best], test_accuracy=accuracy, seconds=seconds,
     )  # fmt: skip
     return accuracy

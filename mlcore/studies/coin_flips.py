@@ -45,7 +45,7 @@ def as_run(train: Dataset) -> Dataset:
     "coin-flips",
     label="A4",
     title="Telling people's coin flips from a machine's",
-    source="notebook A",
+    source="student notebook A",
     seeds=5,
     quick={"sequences": 3_000, "epochs": 30, "seeds": 2},
 )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
 from mlcore import studies
 from mlcore.kernels.errors import InputError, unknown
-from mlcore.studies.result import prepare_folder
+from mlcore.studies.result import new_folder
 
 ALL = "all"
 
@@ -50,15 +49,15 @@ def run(name: str, changed: Sequence[str], out: str | None, *, svg: bool, **opti
         return 0
     if settings:
         raise InputError("settings belong to one study: give --set with its name instead of all")
-    folder = prepare_folder(out, "studies")
     failed = []
-    for each in studies.names():
-        try:
-            _run(each, str(folder / each), svg, options, {})
-        except Exception as error:
-            failed.append(each)
-            click.echo(f"mlcore: {each} failed: {type(error).__name__}: {error}", err=True)
-        click.echo()
+    with new_folder(out, "studies") as folder:
+        for each in studies.names():
+            try:
+                _run(each, str(folder / each), svg, options, {})
+            except Exception as error:
+                failed.append(each)
+                click.echo(f"mlcore: {each} failed: {type(error).__name__}: {error}", err=True)
+            click.echo()
     if failed:
         click.echo(f"mlcore: {len(failed)} failed: {', '.join(failed)}", err=True)
     return 1 if failed else 0
@@ -88,22 +87,13 @@ def parsed(changed: Sequence[str]) -> dict[str, Any]:
 def _run(
     name: str, out: str | None, svg: bool, options: dict[str, Any], settings: dict[str, Any]
 ) -> None:
-    started = studies.find(name).start(**options, settings=settings)
-    folder = prepare_folder(out, name)
-    try:
-        result = studies.find(name).finish(started)
-    except BaseException:
-        _remove_empty(folder)
-        raise
-    click.echo(str(result))
-    files = result.save(folder, svg=svg)
+    study = studies.find(name)
+    started = study.start(**options, settings=settings)
+    with new_folder(out, name) as folder:
+        result = study.finish(started)
+        click.echo(str(result))
+        files = result.save(folder, svg=svg)
     width = max(map(len, files))
     click.echo(f"\nfolder {folder}")
     for file, text in files.items():
         click.echo(f"  {file:<{width}}  {text}")
-
-
-def _remove_empty(folder: Path) -> None:
-    """Leave no empty folder behind a study that came to nothing."""
-    if not any(folder.iterdir()):
-        folder.rmdir()

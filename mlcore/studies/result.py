@@ -12,7 +12,10 @@ import os
 import re
 import secrets
 import tempfile
+import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from mlcore.model import Sequential
 
 REPORTED = "reported_"
+WIDTH = 100
 # Files of a result's folder whose names are always the same, in the order to show them.
 PAGE, CSV, JSON = "index.html", "table.csv", "table.json"
 # What a study may use beside NumPy; named on the page where it is installed.
@@ -112,13 +116,13 @@ class Result:
 
     def to_text(self) -> str:
         """Return table, notes and conclusion for a terminal."""
-        head = tuple(_title(column) for column in self.columns)
+        head = self._heads()
         lines = [self._cells(row) for row in self.table]
         parts = [
             f"{self.label} {self.name}: {self.title}",
             table(head, lines, right=tuple(range(1, len(head)))),
-            *(f"Note: {note}" for note in self.notes),
-            self.conclusion,
+            *(textwrap.fill(f"Note: {note}", WIDTH) for note in self.notes),
+            textwrap.fill(self.conclusion, WIDTH),
             f"{self.seconds:.1f} s in all.",
         ]
         return "\n\n".join(part for part in parts if part)
@@ -208,6 +212,18 @@ class Result:
         _write(place / PAGE, self._page(images).encode())
         return files
 
+    def _heads(self) -> tuple[str, ...]:
+        """Return what stands over the columns: "accuracy then", "now" where it was reported."""
+        names = self.columns
+        return tuple(
+            f"{_title(name.removeprefix(REPORTED))} then"
+            if name.startswith(REPORTED)
+            else "now"
+            if REPORTED + name in names
+            else _title(name)
+            for name in names
+        )
+
     def _cells(self, row: dict[str, Any]) -> tuple[str, ...]:
         return tuple(
             shown(column, row[column], column.removeprefix(REPORTED) in self.percent)
@@ -261,7 +277,7 @@ class Result:
             )
             return f"<tr>{inner}</tr>"
 
-        lines = [row("th", [_title(column) for column in self.columns])]
+        lines = [row("th", list(self._heads()))]
         lines += [row("td", list(self._cells(each))) for each in self.table]
         return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
@@ -284,13 +300,19 @@ def shown(column: str, value: Any, percent: bool) -> str:
     return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
-def prepare_folder(out: str | os.PathLike[str] | None, stem: str = "study") -> Path:
-    """Make the folder for a result, before there is one: it is new or empty.
+@contextmanager
+def new_folder(out: str | os.PathLike[str] | None, stem: str = "study") -> Iterator[Path]:
+    """Make the folder for a result before there is one; it goes again if nothing comes of it.
 
     Parameters
     ----------
     out : path or None
-        By default a new one below ``runs``, whose name begins with `stem`.
+        A new or empty folder; by default a new one below ``runs``, whose name begins with `stem`.
+    stem : str
+
+    Yields
+    ------
+    pathlib.Path
 
     Raises
     ------
@@ -302,7 +324,15 @@ def prepare_folder(out: str | os.PathLike[str] | None, stem: str = "study") -> P
     folder = Path(out).expanduser()
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} already holds files: name a new folder with --out")
-    return _made(folder)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield _made(folder)
+    except BaseException:
+        for place in made:
+            # Whatever was written into it stays.
+            with suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def facts() -> dict[str, str]:

@@ -247,10 +247,12 @@ class Run:
             fractions, times are in ``seconds``.
         """
         self._rows.append((setting, dict(reported or {}), measured))
-        figures = [
-            f"{name.replace('_', ' ')} {self._shown(name, measured[name])}" for name in measured
-        ]
-        self.say(f"{setting}: {', '.join(figures)}")
+        words = (
+            f"{key.replace('_', ' ')} {self._shown(key, value)}"
+            for key, value in measured.items()
+            if value is not None
+        )
+        self.say(f"{setting}: {', '.join(words)}")
 
     def figure(self, name: str, drawn: Any, *arguments: Any, **settings: Any) -> None:
         """Keep a plot; nothing happens where `plots` is false.
@@ -313,6 +315,11 @@ class Run:
     def result(self, conclusion: str, seconds: float) -> Result:
         """Return what was found."""
         study = self.study
+        if self.quick and any(then for _, then, _ in self._rows):
+            self.note(
+                "This is the quick form: less data, fewer epochs or fewer runs, so that what was "
+                "reported is no measure for what comes out."
+            )
         lines = [{"setting": name, **self._line(then, now)} for name, then, now in self._rows]
         return Result(
             name=study.name,
@@ -350,9 +357,9 @@ class Run:
         return " ".join(words)
 
     def _columns(self) -> list[str]:
-        """Return the names of the columns in the order in which they were first given."""
-        given = (name for _, then, now in self._rows for name in (*now, *then))
-        return list(dict.fromkeys(given))
+        """Return the columns in the order in which they were first given; the time stands last."""
+        given = dict.fromkeys(name for _, then, now in self._rows for name in (*now, *then))
+        return sorted(given, key=lambda name: name == "seconds")
 
     def _line(self, then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         """Return a row with all columns; what anybody reported stands before what is measured."""
@@ -384,11 +391,11 @@ class Run:
 
     def _set(self, name: str, quick: tuple[int, int]) -> tuple[Dataset, Dataset]:
         found = self._found(name)
-        self.uses(f"{found.name}, {'a part' if self.quick else 'all'} of it")
         train, test = found
-        if not self.quick:
-            return train, test
-        return _part(train, quick[0]), _part(test, quick[1])
+        if self.quick:
+            train, test = _part(train, quick[0]), _part(test, quick[1])
+        self.uses(f"{found.name}: {len(train):,} samples to train, {len(test):,} to test")
+        return train, test
 
     def _found(self, name: str) -> Splits:
         if self.data is not None:
