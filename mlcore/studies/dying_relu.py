@@ -38,7 +38,7 @@ from mlcore.studies.study import Run, study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 EDGE = math.sqrt(7)
 LEAKY, LEAKIER = ({"name": "leaky_relu", "alpha": alpha} for alpha in (0.01, 0.3))
@@ -47,12 +47,12 @@ NORMAL, HE = Normal(stddev=0.05), HeNormal()
 
 def bent(x: Array) -> Array:
     """Return |x|."""
-    return np.abs(x)
+    return np.asarray(np.abs(x))
 
 
 def waves(x: Array) -> Array:
     """Return |x sin 5x|."""
-    return np.abs(x * np.sin(5 * x))
+    return np.asarray(np.abs(x * np.sin(5 * x)))
 
 
 class Setting(NamedTuple):
@@ -141,7 +141,7 @@ def narrow(setting: Setting, seed: int) -> Sequential:
     return Sequential([*hidden, output], seed=seed).build(1)
 
 
-def flat(outputs: NDArray[Any]) -> float:
+def flat(outputs: Array) -> float:
     """Return how far outputs lie apart, in parts of the largest of them; 0 where all are zero."""
     apart, largest = float(np.ptp(outputs)), float(np.abs(outputs).max())
     return apart / largest if largest else 0.0
@@ -166,7 +166,7 @@ def plot_flatness(flatness: dict[str, Array], tolerance: float) -> Figure:
     return figure
 
 
-def plot_outputs(shown: list[tuple[Setting, list[NDArray[Any]]]], test: Array) -> Figure:
+def plot_outputs(shown: list[tuple[Setting, list[Array]]], test: Array) -> Figure:
     """Draw what some networks of each kind give, from a dead one to the liveliest."""
     figure = new_figure(12.0, 6.4)
     for at, (setting, outputs) in enumerate(shown, start=1):

@@ -41,10 +41,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float32]
+Widths = tuple[int, ...]
 
 EDGE = 512.0
-SHALLOW = [(64,), (128,), (256,), (512,)]
-DEEP = [
+SHALLOW: list[Widths] = [(64,), (128,), (256,), (512,)]
+DEEP: list[Widths] = [
     (16, 16), (32, 32), (64, 64), (128, 128), (256, 256),
     (16, 16, 16), (32, 32, 32), (64, 64, 64), (64, 128, 64), (128, 256, 128),
 ]  # fmt: skip
@@ -67,7 +68,7 @@ class Recipe:
     schedule : str or None
     """
 
-    widths: tuple[int, ...]
+    widths: Widths
     optimizer: Optimizer
     epochs: int
     batch_size: int = 1_000
@@ -177,7 +178,7 @@ def drawn(points: int) -> tuple[Array, Array]:
     return places.astype(np.float32), heights[:, None].astype(np.float32)
 
 
-def words(widths: tuple[int, ...]) -> str:
+def words(widths: Widths) -> str:
     """Return what a network of such hidden layers is called."""
     return "-".join(map(str, widths))
 
@@ -188,7 +189,7 @@ def by_batch(network: Sequential, x: Array) -> Array:
     return inspection.activations(network, x, last, training=True, batch_size=1_000)[last]
 
 
-def rmse(outputs: Array, heights: Array) -> float:
+def rmse(outputs: NDArray[Any], heights: Array) -> float:
     """Return the root of the mean squared error."""
     return float(np.sqrt(np.mean((outputs - heights) ** 2)))
 

@@ -122,6 +122,7 @@ def lenet_norm(
     """Train each variant with some seeds."""
     training, test = run.mnist()
     parts = mlcore.data.split(training, validation=0.1)
+    assert parts.validation is not None
     lengths = {"epochs": epochs, "dropout_epochs": dropout_epochs, "good_epochs": good_epochs}
     accuracies = {}
     for name, variant in VARIANTS.items():
