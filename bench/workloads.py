@@ -206,7 +206,7 @@ class Workload:
     def felt(self) -> NDArray[np.bool_]:
         """Which parameters the loss depends on.
 
-        Normalization takes away a bias in front of it, which Adam then moves by rounding errors only.
+        Normalization takes away a bias in front of it, and rounding is all that moves it then.
         """
         found = np.ones(self.weights, bool)
         for stage, (_, bias) in zip(self.learnt, self.split(found), strict=True):
