@@ -148,9 +148,11 @@ class Sitting:
         for worker in able:
             worker.train(1)
             final[worker.name] = worker.parameters()
-        ours = final["mlcore"]
-        way = float(np.linalg.norm(ours - work.initial))
-        return {side: float(np.linalg.norm(found - ours)) / way for side, found in final.items()}
+        ours, felt = final["mlcore"], work.workload.felt
+        way = float(np.linalg.norm((ours - work.initial)[felt]))
+        return {
+            side: float(np.linalg.norm((found - ours)[felt])) / way for side, found in final.items()
+        }
 
     def _verified(self, work: Work, able: list[Worker], apart: dict[str, float]) -> Result:
         workload, epochs = work.workload, len(work.orders)

@@ -202,6 +202,19 @@ class Workload:
             start = stop
         return views
 
+    @property
+    def felt(self) -> NDArray[np.bool_]:
+        """Which parameters the loss depends on.
+
+        Normalization takes away a bias in front of it, and rounding is all that moves it then.
+        """
+        found = np.ones(self.weights, bool)
+        for stage, (_, bias) in zip(self.learnt, self.split(found), strict=True):
+            bias[...] = not (self.normalized and stage.kind != "normalize")
+        # Behind the last layer there is no normalization.
+        found[-self.widths[-1] :] = True
+        return found
+
     def evaluate(self, parameters: NDArray[Any], x: Real, y: NDArray[Any]) -> float:
         """Return the loss on the first samples without noise, in float64.
 
