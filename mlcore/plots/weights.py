@@ -85,7 +85,9 @@ def weight_histograms(
         # A network that lacks a layer is not drawn in its panel.
         named = [one.get_legend_handles_labels() for one in panels[: len(wanted)]]
         entries = {label: handle for pair in named for handle, label in zip(*pair, strict=True)}
-        legend_beside(panels[columns - 1], {name: entries[name] for name in found})
+        legend_beside(
+            panels[columns - 1], {name: entries[name] for name in found if name in entries}
+        )
     return axes
 
 
