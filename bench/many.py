@@ -4,8 +4,8 @@
 y = |x|, each on data of its own: mlcore a thousand at once, PyTorch the first few of them one after
 another, from the same weights and with the same batches. The two take turns, and the losses of the
 last epoch are printed beside the times. What a network costs is its whole training, the data, their
-checks and the history included, but not the making of the model. PyTorch is timed with as many
-threads and with one, and its best time counts.
+checks and the history included, but not the making of the model. PyTorch has one thread: no
+operation is large enough for two, which only wait for each other.
 """
 
 from __future__ import annotations
@@ -125,10 +125,9 @@ def main() -> None:
         for number in range(chosen.against):
             import torch
 
-            for threads in alone_threads:
-                torch.set_num_threads(threads)
-                seconds, theirs = train_torch(network(number), x[number], y[number], chosen.epochs)
-                note(f"PyTorch eager, threads: {threads}", seconds)
+            torch.set_num_threads(1)
+            seconds, theirs = train_torch(network(number), x[number], y[number], chosen.epochs)
+            note("PyTorch eager", seconds)
             losses.append([number, ours[number], theirs])
     steps = chosen.epochs * -(-SAMPLES // BATCH)
     best = min(min(taken) for side, taken in times.items() if side.startswith("PyTorch"))

@@ -6,12 +6,14 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import mlcore
 from mlcore import kernels
+from mlcore.kernels import native
 
 # By instruction set: plain "native" is one of them.
 NATIVE = [s.name for s in kernels.status() if s.available and s.name.startswith("native-")]
@@ -257,6 +259,26 @@ def test_dead_networks_train_on():
     for our, model in zip(ours, alone, strict=True):
         model.fit(x, y, loss="mse", optimizer="adam", epochs=2, evaluate_train=False, verbose=0)
         assert_same(our, model)
+
+
+def of_four_units():
+    """The kernels of narrow.h keep a row of ones in a buffer, from the first step to the last."""
+    return [mlcore.Dense(4, "tanh"), mlcore.Dense(1)]
+
+
+@pytest.mark.parametrize("make", [of_four_units, narrow, wide])
+def test_nothing_is_left_of_the_one_before(make, monkeypatch):
+    """Buffers full of NaN, as another network might leave them, are as good as new ones."""
+
+    def spoiled(program, vectors, memory, sources):
+        berth = native.berth(program, vectors, memory, sources)
+        memory[...] = 255
+        return berth
+
+    monkeypatch.setattr(
+        "mlcore.engine.many.native", SimpleNamespace(berth=spoiled, many=native.many)
+    )
+    check(make, *curve(), count=2)
 
 
 class TestCtrlC:
