@@ -566,8 +566,19 @@ def test_workers_give_what_one_process_gives():
     here = sweeps.sweep(picky, settings, seeds=2, workers=1)
     there = sweeps.sweep(picky, settings, seeds=2, workers=2)
     assert timeless(here) == timeless(there)
-    lambdas = sweeps.sweep(lambda seed, x: {"loss": x * seed}, settings, seeds=2, workers=1000)
-    assert lambdas["loss"] == [x * seed for x in range(7) for seed in range(2)]
+
+
+@several
+def test_there_are_no_more_workers_than_processors():
+    pytest.importorskip("joblib")
+
+    def process(seed, x):
+        time.sleep(0.02)
+        return {"process": os.getpid()}
+
+    many = 4 * threads.usable_processors()
+    found = sweeps.sweep(process, sweeps.grid(x=range(many)), workers=1000)
+    assert len(set(found["process"])) <= threads.usable_processors()
 
 
 @several
