@@ -534,12 +534,14 @@ def test_each_worker_has_one_core():
     assert printed.splitlines()[1] == "2"
 
 
-def test_threads_of_one_process_share_the_limit_and_give_it_back():
+def test_threads_of_one_process_share_the_limit_and_give_it_back(monkeypatch):
     joblib = pytest.importorskip("joblib")
+    # A cluster has workers of its own, however few processors there are here.
+    monkeypatch.setattr(threads, "usable_processors", lambda: 1)
 
     def look(seed, x):
         time.sleep(0.01 * (x % 3))
-        return {"engine": mlcore.get_num_threads()}
+        return {"engine": mlcore.get_num_threads(), "thread": threading.get_ident()}
 
     before = threads._chosen
     try:
@@ -547,6 +549,7 @@ def test_threads_of_one_process_share_the_limit_and_give_it_back():
         with joblib.parallel_config(backend="threading", n_jobs=4):
             found = sweeps.sweep(look, sweeps.grid(x=range(20)))
         assert found["engine"] == [1] * 20
+        assert len(set(found["thread"])) > 1
         assert mlcore.get_num_threads() == 3
     finally:
         threads._chosen = before
