@@ -534,19 +534,27 @@ def test_each_worker_has_one_core():
     assert printed.splitlines()[1] == "2"
 
 
-def test_threads_of_one_process_share_the_limit_and_give_it_back():
+def test_threads_of_one_process_share_the_limit_and_give_it_back(monkeypatch):
     joblib = pytest.importorskip("joblib")
+    # A cluster has workers of its own, however few processors there are here.
+    monkeypatch.setattr(threads, "usable_processors", lambda: 1)
+
+    both = threading.Barrier(2, timeout=30)
 
     def look(seed, x):
-        time.sleep(0.01 * (x % 3))
-        return {"engine": mlcore.get_num_threads()}
+        both.wait()
+        # The second run goes on after the first one has ended.
+        time.sleep(0.3 * x)
+        return {"engine": mlcore.get_num_threads(), "thread": threading.get_ident()}
 
     before = threads._chosen
     try:
         mlcore.set_num_threads(3)
-        with joblib.parallel_config(backend="threading", n_jobs=4):
-            found = sweeps.sweep(look, sweeps.grid(x=range(20)))
-        assert found["engine"] == [1] * 20
+        with joblib.parallel_config(backend="threading", n_jobs=2):
+            found = sweeps.sweep(look, sweeps.grid(x=[0, 1]))
+        assert found["error"] == [None, None]
+        assert found["engine"] == [1, 1]
+        assert len(set(found["thread"])) == 2
         assert mlcore.get_num_threads() == 3
     finally:
         threads._chosen = before
@@ -566,8 +574,19 @@ def test_workers_give_what_one_process_gives():
     here = sweeps.sweep(picky, settings, seeds=2, workers=1)
     there = sweeps.sweep(picky, settings, seeds=2, workers=2)
     assert timeless(here) == timeless(there)
-    lambdas = sweeps.sweep(lambda seed, x: {"loss": x * seed}, settings, seeds=2, workers=1000)
-    assert lambdas["loss"] == [x * seed for x in range(7) for seed in range(2)]
+
+
+@several
+def test_there_are_no_more_workers_than_processors():
+    pytest.importorskip("joblib")
+
+    def process(seed, x):
+        time.sleep(0.02)
+        return {"process": os.getpid()}
+
+    many = 4 * threads.usable_processors()
+    found = sweeps.sweep(process, sweeps.grid(x=range(many)), workers=1000)
+    assert len(set(found["process"])) <= threads.usable_processors()
 
 
 @several

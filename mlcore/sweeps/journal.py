@@ -156,11 +156,11 @@ class Journal:
             else:
                 self.rewrite()
         except OSError as error:
-            raise OSError(
-                error.errno,
-                f"cannot write a row to {self.path}: {error.strerror}; the rows before it are "
-                "whole, and the same call goes on from there",
-            ) from error
+            told = (
+                f"cannot write a row to {self.path}: {error.strerror or error}; the rows before it "
+                "are whole, and the same call goes on from there"
+            )
+            raise OSError(error.errno, told) from error
 
     def _write(self, line: bytes) -> None:
         size = os.fstat(self._file).st_size
@@ -180,13 +180,10 @@ class Journal:
 
     def rewrite(self) -> None:
         """Write all rows anew, with the columns that they have."""
-        found = {name for cells in self.rows.values() for name in cells}
+        found = dict.fromkeys(name for cells in self.rows.values() for name in cells)
         ends = (*self.settings, SECONDS, ERROR)
-        kept = [name for name in self.columns if name not in ends]
-        fresh = [
-            name for cells in self.rows.values() for name in cells if name not in (*ends, *kept)
-        ]
-        figures = [name for name in dict.fromkeys([*kept, *fresh]) if name in found]
+        inner = dict.fromkeys((*self.columns, *found))
+        figures = [name for name in inner if name in found and name not in ends]
         columns = [*self.settings, *figures, SECONDS, ERROR]
         with atomic_write(self.path) as temporary:
             temporary.write_text(to_text(columns, self.rows.values()), encoding="utf-8")

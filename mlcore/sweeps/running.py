@@ -174,7 +174,7 @@ def _watched(
                 bar.update()
     except (KeyboardInterrupt, workers.WorkerError) as error:
         told = str(error) or "stopped by Ctrl-C"
-        kept = "" if out is None else f"; they are in {out}, and the same call goes on from there"
+        kept = f"; they are in {out}, and the same call goes on from there" if done and out else ""
         raise type(error)(f"{told}, after {done} of {total} runs{kept}") from error.__cause__
 
 
