@@ -62,22 +62,23 @@ def test_the_notebooks_faults_are_what_the_callback_puts_in():
 
 
 def test_two_hidden_learns():
-    accuracy = columns(run("two-hidden"), "test_accuracy")
-    assert min(accuracy.values()) > 0.8
+    result = run("two-hidden")
+    assert columns(result, "test_accuracy")["784-128-64-10"] > 0.8
+    assert [row["setting"] for row in result.table][1] == "784-128-64-10, as run"
 
 
 def test_lr_sweep_the_large_rates_learn_nothing():
-    result = run("lr-sweep")
+    result = run("lr-sweep", rates=(3e-5, 1e-5, 1e-3, 1e-1))
     accuracy = columns(result, "accuracy")
     assert accuracy["rate 0.1"] < 0.2
     assert accuracy["rate 0.001"] < 0.2
-    assert min(accuracy[f"rate {rate}"] for rate in ("3e-05", "2e-05", "1e-05")) > 0.5
+    assert min(accuracy[f"rate {rate}"] for rate in ("3e-05", "1e-05")) > 0.5
     assert result.table[0]["reported_accuracy"] == 0.71
 
 
 def test_slope_sweep_flat_sigmoids_learn_slowly():
-    accuracy = columns(run("slope-sweep"), "accuracy")
-    slopes = [accuracy[f"slope {slope}"] for slope in ("0.1", "0.4", "0.5", "1")]
+    accuracy = columns(run("slope-sweep", slopes=(0.4, 0.5, 1.0)), "accuracy")
+    slopes = [accuracy[f"slope {slope}"] for slope in ("0.4", "0.5", "1")]
     assert slopes == sorted(slopes)
     assert accuracy["slope 0.5, left out of the derivative"] > accuracy["slope 0.5"]
 
@@ -107,7 +108,7 @@ def test_cosine_takes_the_steps_less_far():
 
 def test_dashboard_draws_all_and_stops_at_nan():
     pytest.importorskip("matplotlib")
-    result = run("dashboard", plots=True)
+    result = run("dashboard", plots=True, steps=60)
     assert {"sample", "progress", "panels", "confusion"} <= set(result.figures)
     # Twelve panels, and the bars of colours beside nine of them.
     assert len(result.figures["panels"].axes) >= 12
@@ -119,9 +120,9 @@ def test_dashboard_draws_all_and_stops_at_nan():
 def test_init_lr_zeros_never_learn_and_higher_rates_are_better():
     accuracy = columns(run("init-lr"), "test_accuracy")
     assert accuracy["zeros, rate 0.01"] < 0.15
-    random = [accuracy[f"random, rate {rate}"] for rate in ("0.05", "0.1", "0.3")]
-    assert random == sorted(random)
-    assert random[-1] > 0.75
+    slower = max(accuracy[f"random, rate {rate}"] for rate in ("0.01", "0.05", "0.1"))
+    assert accuracy["random, rate 0.3"] > slower + 0.1
+    assert accuracy["glorot, rate 0.1"] > accuracy["glorot, rate 0.01"] + 0.1
 
 
 def test_adam_activations_learn_and_the_printed_figures_are_means():
