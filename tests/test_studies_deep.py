@@ -91,7 +91,7 @@ def test_a_dead_network_is_one_that_is_nearly_flat() -> None:
         assert row["share_dead"] <= loose[name]["share_dead"]
 
 
-def test_lenet_trains_with_batch_norm_and_not_with_dropout_alone() -> None:
+def test_lenet_learns_sooner_with_batch_norm_than_with_dropout_alone() -> None:
     result, rows = run("lenet-norm")
     by_name = {name.rpartition(", ")[0]: row for name, row in rows.items()}
     for row in by_name.values():

@@ -178,7 +178,9 @@ def plot_lines(found: dict[Setting, tuple[Sequential, float]], train: Points) ->
     figure = new_figure(9.0, 4.6)
     for at, (setting, (unit, accuracy)) in enumerate(found.items(), start=1):
         axes = decision_boundary(unit, *train, ax=figure.add_subplot(1, len(found), at))
-        axes.axline((0, 0), (1, 1), linestyle=":", color="black", label="true line, x1 = x2")
+        shown = axes.axis()
+        axes.plot([0, 1], [0, 1], ":", color="black", label="true line, x1 = x2")
+        axes.axis(shown)
         axes.legend(fontsize=9)
         axes.set_title(str(setting), loc="left", fontsize=11, fontweight="bold")
         axes.set_title(f"test: {accuracy:.1%} right", loc="right", fontsize=10)
