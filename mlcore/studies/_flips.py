@@ -79,7 +79,8 @@ def by_switches(train: Dataset, held: Dataset) -> float:
     """
 
     def switches(data: Dataset) -> NDArray[np.int64]:
-        return np.abs(np.diff(data.x, axis=1)).sum(axis=1).astype(np.int64)
+        count: NDArray[np.int64] = np.abs(np.diff(data.x, axis=1)).sum(axis=1).astype(np.int64)
+        return count
 
     def right(data: Dataset, limit: int) -> float:
         return float(np.mean((switches(data) < limit) == (data.y[:, 0] == 1)))

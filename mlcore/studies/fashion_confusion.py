@@ -32,7 +32,7 @@ REPORTED_PAIR = 0.0197
 def network(hidden: int, dropout: float, seed: int = 0) -> Sequential:
     """Return 784-hidden-10 with dropout behind the hidden layer, drawn as PyTorch draws it."""
 
-    def drawn(fan_in: int) -> dict[str, Uniform]:
+    def drawn(fan_in: int) -> dict[str, Any]:
         bound = fan_in**-0.5
         return {
             "kernel_initializer": Uniform(-bound, bound),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from mlcore import Adam, Conv1D, Dense, Embedding, Flatten, Reshape, Sequential, plots
+from mlcore import Adam, Conv1D, Dense, Embedding, Flatten, History, Reshape, Sequential, plots
 from mlcore.studies._flips import by_switches, flips
 from mlcore.studies.study import Run, study
 
@@ -48,7 +48,8 @@ def embedding(seed: int) -> Sequential:
 def sequence_models(run: Run, *, sequences: int = 5_100, epochs: int = 30) -> str:
     """Train both on the same sequences."""
     found: dict[str, list[float]] = {"counting switches": [], "convolution": [], "embedding": []}
-    histories, seconds = {}, dict.fromkeys(found, 0.0)
+    histories: dict[str, list[History]] = {}
+    seconds = dict.fromkeys(found, 0.0)
     for seed in range(run.seeds):
         train, held = flips(run, sequences, seed)
         found["counting switches"].append(by_switches(train, held))

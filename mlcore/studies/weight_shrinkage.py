@@ -18,7 +18,7 @@ from mlcore.studies.fashion_confusion import network
 from mlcore.studies.study import Run, study
 
 # Hidden units and dropout: training accuracy, and the ranges of the weights of both layers.
-REPORTED = {
+REPORTED: dict[tuple[int, float], dict[str, float | str]] = {
     (128, 0.0): {
         "accuracy": 0.8116, "layer_1": "-0.082 .. 0.097", "layer_2": "-0.338 .. 0.323",
     },
