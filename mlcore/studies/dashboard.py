@@ -117,8 +117,9 @@ def draw_progress(history: History, target: float) -> Figure:
     left, right = figure.subplots(1, 2)
     plots.curves(history, "loss", log=True, ax=left)
     plots.curves(history, "accuracy", ax=right)
+    right.set_ylim(0, 101)
     right.axhline(100 * target, color="#777777", linestyle=":")
     right.annotate(
-        f"target {target:.0%}", (1, 100 * target), xytext=(3, 3), textcoords="offset points"
+        f"target {target:.0%}", (1, 100 * target), xytext=(3, -12), textcoords="offset points"
     )
     return figure

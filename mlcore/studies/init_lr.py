@@ -15,7 +15,7 @@ than these; its gradient had not. `l2` adds a penalty of ``l2 * sum(w**2)``.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from mlcore import L2, SGD, Dense, Sequential, plots
 from mlcore.callbacks import Callback, Logs
@@ -43,10 +43,8 @@ INITIALIZERS = {"zeros": "zeros", "random": "lecun_normal", "glorot": "glorot_un
 class Costs(Callback):
     """The mean cost of every `per` steps."""
 
-    progress_every_step: ClassVar[bool] = True
-    progress_needs_parameters: ClassVar[bool] = False
-
     def __init__(self, per: int) -> None:
+        self.progress_every_step, self.progress_needs_parameters = True, False
         self.per = per
         self.steps: list[int] = []
         self.costs: list[float] = []
