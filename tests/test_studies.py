@@ -87,7 +87,6 @@ def test_every_study_is_found_in_the_file_of_its_name():
         assert found in vars(module).values()
         assert re.fullmatch(r"[A-E]\d", found.label)
         assert len(found.explanation.splitlines()) > 3
-        assert found.quick, f"{name} has no quick form"
     labels = [studies.find(name).label for name in studies.names()]
     assert labels == sorted(set(labels))
 

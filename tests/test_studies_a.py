@@ -29,7 +29,7 @@ def test_a1_gains_where_the_gradient_is_divided_once(noise_mlp):
             name = f"{activation}, rate {rate}"
             assert found[name] > found[f"{name}, as run"]
             assert noise_mlp.histories[name]["learning_rate"][-1] == float(rate) / 4
-    assert found["relu, rate 0.1"] > 0.9
+    assert found["relu, rate 0.1"] > 0.85
     assert found["relu, rate 0.01, as run"] < 0.8
     tested = column(noise_mlp, "test_accuracy")
     assert tested["relu, rate 0.1, all training data"] > 0.9
