@@ -1,5 +1,6 @@
 """The compiled extensions and their compiler flags; everything else is in pyproject.toml."""
 
+import os
 import platform
 import sys
 from pathlib import Path
@@ -38,6 +39,10 @@ else:
 
 class BuildOrExplain(build_ext):
     """Let the install go on without a compiler, and keep the reason for `mlcore info`."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, extension):
         module = extension.name.rpartition(".")[2]

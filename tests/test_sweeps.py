@@ -408,11 +408,12 @@ def interrupted(seed, x):
 
 
 def script(text, *arguments, **options):
-    """Start Python on a script of a sweep."""
+    """Start Python on a script of a sweep, elsewhere than in a checkout."""
     environment = {**os.environ, **options.pop("env", {})}
     return subprocess.Popen(
         [sys.executable, "-c", text, *map(str, arguments)], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **options,
+        cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, **options,
     )  # fmt: skip
 
 
