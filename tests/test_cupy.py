@@ -183,7 +183,8 @@ class TestTheExecutorAgreesWithPython:
     def test_random_networks(self, backend, seed, dtype):
         engine.test_random_networks(seed, backend.name, dtype)
 
-    @pytest.mark.parametrize("seed", range(6))
+    # Others take the stand-in half a minute.
+    @pytest.mark.parametrize("seed", [1, 2, 3, 5])
     def test_random_spatial_networks(self, backend, seed, dtype):
         engine.test_random_spatial_networks(seed, backend.name, dtype)
 
