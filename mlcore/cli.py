@@ -321,7 +321,10 @@ def gradcheck(
 
 @commands.group(cls=Group)
 def study() -> None:
-    """List and run the studies: experiments with their tables, plots and conclusions."""
+    """List and run studies: experiments from one command.
+
+    Each prints a table and a conclusion, and leaves plots and a page to mail.
+    """
 
 
 @study.command("list")
