@@ -443,18 +443,85 @@ def weighted_case(loss, outputs, width):
     def layers():
         return [Dense(width, "tanh"), Dense(outputs)]
 
-    return Case(layers, SGD(0.01), 5, outputs, loss=loss, weighted=True, seed=5)
+    return Case(
+        layers, SGD(0.01), 5, outputs, samples=330, batch_size=150, loss=loss, weighted=True, seed=5
+    )
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize("backend", BACKENDS)
-# On samples along the vectors, and on rows.
-@pytest.mark.parametrize("width", [4, 19])
+# On samples along the vectors, in groups, and on rows.
+@pytest.mark.parametrize("width", [19, 90])
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_weights_with_every_loss(loss, outputs, width, backend, dtype):
     case = weighted_case(loss, outputs, width)
-    assert NarrowCompiler.suits(native(case, dtype, backend).plan) == (width == 4)
+    side = native(case, dtype, backend)
+    lanes = side.plan.backend.module.LANES[dtype]
+    # Answers that are counted, and classes, are rows.
+    few = 1 if side.targets.judge or side.targets.labelled else lanes // 2
+    assert NarrowCompiler.suits(side.plan, side.targets) == (width == 19 and outputs <= few)
+    assert_agreement(case, backend, dtype)
+
+
+@cache
+def narrow_case(seed):
+    """Return a random network whose samples stand along the vectors, in one group or in several."""
+    rng = np.random.default_rng([seed, 7])
+    outputs = int(rng.choice([1, 2, 4]))
+    specs = []
+    for width in rng.choice([1, 2, 3, 8, 15, 16, 17, 31, 33, 48, 64], rng.integers(0, 5)):
+        apart = rng.random() < 0.3
+        activation = drawn_activation(rng, width)
+        if ACTIVATIONS[activation["name"] if isinstance(activation, dict) else activation].rowwise:
+            activation = "tanh"
+        specs.append((
+            int(width), None if apart else activation,
+            {
+                "use_bias": bool(rng.random() < 0.8), "trainable": bool(rng.random() < 0.85),
+                "kernel_regularizer": drawn_regularizer(rng, 0.2),
+                "kernel_constraint": MaxNorm(1.0) if rng.random() < 0.15 else None,
+            },
+        ))  # fmt: skip
+        if apart:
+            specs.append((activation,))
+
+    def layers():
+        hidden = [
+            Dense(given[0], given[1], **given[2]) if len(given) > 1 else Activation(given[0])
+            for given in specs
+        ]
+        return [*hidden, Dense(outputs)]
+
+    counted = outputs == 1 and rng.random() < 0.4
+    source = str(rng.choice(["uint8", "float32", "float64"]))
+    samples = int(rng.integers(40, 700))
+    return Case(
+        layers,
+        drawn_optimizer(rng, rng),
+        features=int(rng.integers(1, 65)),
+        outputs=outputs,
+        samples=samples,
+        batch_size=int(rng.choice([16, 17, 31, 127, 128, 129, 256, 300, samples])),
+        loss=str(rng.choice(["sigmoid_cross_entropy", "hinge"] if counted else ["mse", "huber"])),
+        soft=True,
+        weighted=bool(rng.random() < 0.5),
+        source=source,
+        scale=1 / 255 if source == "uint8" else 1.0,
+        seed=seed,
+        regularizer=drawn_regularizer(rng, 0.3),
+    )
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(40))
+def test_random_narrow_networks(seed, backend, dtype):
+    case = narrow_case(seed)
+    side = native(case, dtype, backend)
+    if side.plan.backend.module.LANES[dtype] >= 8:
+        assert NarrowCompiler.suits(side.plan, side.targets)
+    mlcore.set_num_threads(1 + seed % 4)
     assert_agreement(case, backend, dtype)
 
 

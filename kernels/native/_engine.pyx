@@ -67,8 +67,8 @@ KINDS = {
     "weight_gradient": WEIGHT_GRADIENT, "update": UPDATE, "total": TOTAL,
     "narrow_gather": NARROW_GATHER, "narrow_forward": NARROW_FORWARD,
     "narrow_backward": NARROW_BACKWARD, "narrow_activation": NARROW_ACTIVATION,
-    "narrow_activation_backward": NARROW_ACTIVATION_BACKWARD, "narrow_to_rows": NARROW_TO_ROWS,
-    "narrow_from_rows": NARROW_FROM_ROWS,
+    "narrow_activation_backward": NARROW_ACTIVATION_BACKWARD, "narrow_to_row": NARROW_TO_ROW,
+    "narrow_from_row": NARROW_FROM_ROW, "narrow_loss": NARROW_LOSS,
     "to_lanes": TO_LANES, "from_lanes": FROM_LANES, "lane_activation": LANE_ACTIVATION,
     "lane_activation_backward": LANE_ACTIVATION_BACKWARD, "surround": SURROUND,
     "convolution": CONVOLUTION, "convolution_input_gradient": CONVOLUTION_INPUT_GRADIENT,
@@ -397,6 +397,7 @@ cdef class Program:
         op.weight_decay = fields.pop("weight_decay", 0.0)
         op.bias_decay = fields.pop("bias_decay", 0.0)
         op.updates = fields.pop("updates", False)
+        op.local = fields.pop("local", False)
         op.flat_state = fields.pop("flat_state", False)
         if fields:
             raise TypeError(f"{kind} does not take {sorted(fields)}")
@@ -425,7 +426,7 @@ cdef class Program:
             self.prologue += 1
         for i in range(self.prologue, self.count):
             op = &self.operations[i]
-            op.direct = self.instructions.direct(op)
+            op.direct = NULL if op.local else self.instructions.direct(op)
             if op.kind == TOTAL:
                 op.barrier = True
                 quiet, cells = True, True

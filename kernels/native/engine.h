@@ -50,7 +50,7 @@ typedef enum {
     BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM,
     /* Those of networks of a few units. */
     NARROW_GATHER, NARROW_FORWARD, NARROW_BACKWARD, NARROW_ACTIVATION,
-    NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS,
+    NARROW_ACTIVATION_BACKWARD, NARROW_LOSS, NARROW_TO_ROW, NARROW_FROM_ROW,
     /* Those of samples across the lanes, lanes.h, and what joins their groups. */
     TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION,
     CONVOLUTION_INPUT_GRADIENT, CONVOLUTION_WEIGHT_GRADIENT, MAX_POOL, MAX_POOL_BACKWARD, AVG_POOL,
@@ -80,6 +80,7 @@ struct Operation {
     int barrier;        /* whether all threads must have finished what comes before */
     int together;       /* how many operations by rows, from here on, need no barrier */
     int updates;        /* whether it is left out while gradients of several steps are added up */
+    int local;          /* whether turned buffers are in the thread's scratch, `at` bytes into it */
     ptrdiff_t columns;  /* of the output, without padding */
     ptrdiff_t depth;    /* of the product */
 

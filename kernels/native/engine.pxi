@@ -28,7 +28,7 @@ cdef extern from "engine.h":
         PLAIN_FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, UPDATE, PACK, UNPACK, TOTAL
         BLOCK_SUMS, PENALTY, PENALTY_GRADIENT, ACCUMULATE, CLIP, MAX_NORM
         NARROW_GATHER, NARROW_FORWARD, NARROW_BACKWARD, NARROW_ACTIVATION
-        NARROW_ACTIVATION_BACKWARD, NARROW_TO_ROWS, NARROW_FROM_ROWS
+        NARROW_ACTIVATION_BACKWARD, NARROW_LOSS, NARROW_TO_ROW, NARROW_FROM_ROW
         TO_LANES, FROM_LANES, LANE_ACTIVATION, LANE_ACTIVATION_BACKWARD, SURROUND, CONVOLUTION
         CONVOLUTION_INPUT_GRADIENT, CONVOLUTION_WEIGHT_GRADIENT, MAX_POOL, MAX_POOL_BACKWARD
         AVG_POOL, AVG_POOL_BACKWARD, MOMENTS, JOIN_MOMENTS, INVERT_ROOTS, NORMALIZE
@@ -50,7 +50,7 @@ cdef extern from "engine.h":
         Direct direct
         OperationKind kind
         Sharing sharing
-        int single, barrier, together, updates
+        int single, barrier, together, updates, local
         Py_ssize_t columns, depth
         Rows x, out, grad, stored, pre, targets
         const void *source

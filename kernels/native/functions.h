@@ -121,10 +121,9 @@ INLINE vec NAME(exp)(vec x)
     return NAME(zero_where)(x < below, result);
 }
 
-/* exp(x) - 1, with all its digits near zero. */
-INLINE vec NAME(expm1)(vec x)
+/* exp(x) - 1, with all its digits near zero, where that is not too large a number. */
+INLINE vec NAME(expm1_in_range)(vec x)
 {
-    const real above = SINGLE ? 88.72283 : 709.782712893384;
     vec shifted;
     /* From here down the result rounds to -1. */
     const vec raised = NAME(larger)(NAME(fill)(SINGLE ? -20 : -40), x);
@@ -132,8 +131,13 @@ INLINE vec NAME(expm1)(vec x)
     const vec power = r + r * r * POLYNOMIAL(r, EXP);
     /* Half of 2**n, since 2**n itself may be too large by one bit. */
     const vec half = (vec)((uvec)NAME(fill)((real)0.5) + ((uvec)shifted << MANTISSA));
-    const vec scaled = 2 * (half * power + (half - (real)0.5));
-    return NAME(select)(x <= above, scaled, x * LARGEST);
+    return 2 * (half * power + (half - (real)0.5));
+}
+
+INLINE vec NAME(expm1)(vec x)
+{
+    const real above = SINGLE ? 88.72283 : 709.782712893384;
+    return NAME(select)(x <= above, NAME(expm1_in_range)(x), x * LARGEST);
 }
 
 /* log(x) for normal numbers above zero. */
@@ -188,7 +192,7 @@ INLINE vec NAME(logistic)(vec x)
 
 INLINE vec NAME(tanh)(vec x)
 {
-    const vec less = NAME(expm1)(-2 * NAME(magnitude)(x));
+    const vec less = NAME(expm1_in_range)(-2 * NAME(magnitude)(x));
     return NAME(with_sign_of)(less / (2 + less), x);
 }
 

@@ -18,7 +18,7 @@
 #define MLCORE_LANES_H
 
 #include "engine.h"
-#include "vector.h"
+#include "turn.h"
 
 INLINE ptrdiff_t smaller_of(ptrdiff_t a, ptrdiff_t b)
 {
@@ -45,45 +45,6 @@ INLINE ptrdiff_t parts_of(ptrdiff_t length, ptrdiff_t longest)
 #include "precisions.h"
 
 #elif defined(real)
-
-/* One group: x holds `samples` rows, of which there are at most LANES. */
-static void NAME(to_lanes)(
-    const real *x, ptrdiff_t x_row, ptrdiff_t samples, ptrdiff_t elements, real *out)
-{
-    for (ptrdiff_t e = 0; e < elements; e += LANES) {
-        vec row[LANES];
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            row[i] = (vec){0};
-            if (i < samples)
-                row[i] = NAME(load)(x + i * x_row + e, elements - e);
-        }
-        NAME(transpose)(row);
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++)
-            if (e + j < elements)
-                *(vec_u *)(out + (e + j) * LANES) = row[j];
-    }
-}
-
-static void NAME(from_lanes)(
-    const real *x, ptrdiff_t samples, ptrdiff_t elements, real *out, ptrdiff_t out_row)
-{
-    for (ptrdiff_t e = 0; e < elements; e += LANES) {
-        vec row[LANES];
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++) {
-            row[j] = (vec){0};
-            if (e + j < elements)
-                row[j] = *(const vec_u *)(x + (e + j) * LANES);
-        }
-        NAME(transpose)(row);
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            if (i < samples)
-                NAME(store)(out + i * out_row + e, elements - e, row[i]);
-    }
-}
 
 /* The first `samples` lanes set, the others not. */
 INLINE ivec NAME(lanes_with_samples)(ptrdiff_t samples)

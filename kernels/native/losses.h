@@ -169,43 +169,83 @@ INLINE vec NAME(loss_terms)(const int loss, real setting, vec output, vec target
     }
 }
 
+/* Samples in the lanes, so many numbers from unit to unit. */
+INLINE void NAME(turned_losses)(
+    const int loss, real setting, const real *outputs, ptrdiff_t outputs_unit,
+    const real *targets, ptrdiff_t targets_unit, const real *weights, real whole, real *losses,
+    real *grad, ptrdiff_t grad_unit, ptrdiff_t samples, ptrdiff_t columns)
+{
+    const real many = (real)columns;
+    const vec each = NAME(fill)(1 / (whole * many));
+    for (ptrdiff_t i = 0; i < samples; i += LANES) {
+        const ptrdiff_t left = samples - i;
+        vec total = {0}, share = each, weight = NAME(fill)(1), slope;
+        if (weights) {
+            weight = NAME(load)(weights + i, left);
+            share = weight / (whole * many);
+        }
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            const vec output = NAME(load)(outputs + j * outputs_unit + i, left);
+            const vec target = NAME(load)(targets + j * targets_unit + i, left);
+            total += NAME(loss_terms)(loss, setting, output, target, &slope);
+            if (grad)
+                NAME(store)(grad + j * grad_unit + i, left, slope * share);
+        }
+        NAME(store)(losses + i, left, total / many * weight);
+    }
+}
+
 INLINE void NAME(mean_losses)(
     const int loss, real setting, const real *outputs, ptrdiff_t outputs_row, const real *targets,
     ptrdiff_t targets_row, const real *weights, real whole, real *losses, real *grad,
     ptrdiff_t grad_row, ptrdiff_t rows, ptrdiff_t columns)
 {
-    /* One output a sample and no gaps: then the samples stand in the lanes. */
-    const int packed =
-        columns == 1 && outputs_row == 1 && targets_row == 1 && (!grad || grad_row == 1);
-    const ptrdiff_t length = packed ? rows : columns;
+    /* One output a sample and no gaps. */
+    if (columns == 1 && outputs_row == 1 && targets_row == 1 && (!grad || grad_row == 1)) {
+        NAME(turned_losses)(
+            loss, setting, outputs, 0, targets, 0, weights, whole, losses, grad, 0, rows, 1);
+        return;
+    }
     whole *= (real)columns;
     const vec each = NAME(fill)(1 / whole);
-    for (ptrdiff_t i = 0; i < (packed ? 1 : rows); i++) {
+    for (ptrdiff_t i = 0; i < rows; i++) {
         vec total = {0}, share = each, slope;
-        if (weights && !packed)
+        if (weights)
             share = NAME(fill)(weights[i] / whole);
-        for (ptrdiff_t j = 0; j < length; j += LANES) {
-            const ptrdiff_t left = length - j;
+        for (ptrdiff_t j = 0; j < columns; j += LANES) {
+            const ptrdiff_t left = columns - j;
             const vec output = NAME(load)(outputs + i * outputs_row + j, left);
             const vec target = NAME(load)(targets + i * targets_row + j, left);
-            vec terms = NAME(loss_terms)(loss, setting, output, target, &slope);
-            if (weights && packed) {
-                const vec weight = NAME(load)(weights + j, left);
-                share = weight / whole;
-                terms *= weight;
-            }
+            const vec terms = NAME(loss_terms)(loss, setting, output, target, &slope);
             if (grad)
                 NAME(store)(grad + i * grad_row + j, left, slope * share);
-            if (packed)
-                NAME(store)(losses + j, left, terms);
-            else
-                total += NAME(padded)(terms, left, 0);
+            total += NAME(padded)(terms, left, 0);
         }
-        if (!packed) {
-            const real mean = NAME(sum_of_lanes)(total)[0] / (real)columns;
-            losses[i] = weights ? weights[i] * mean : mean;
-        }
+        const real mean = NAME(sum_of_lanes)(total)[0] / (real)columns;
+        losses[i] = weights ? weights[i] * mean : mean;
     }
+}
+
+/* Means over outputs, for a group of samples that stand in the lanes; every pointer is to its first
+ * sample, but `weights` to the batch's. */
+static inline void NAME(group_losses)(
+    int loss, double setting, const real *outputs, ptrdiff_t outputs_unit, const real *targets,
+    ptrdiff_t targets_unit, const real *weights, real *losses, real *grad, ptrdiff_t grad_unit,
+    ptrdiff_t first, ptrdiff_t samples, ptrdiff_t columns, ptrdiff_t batch)
+{
+    const real whole = NAME(whole_of)(weights, batch), number = (real)setting;
+    weights = weights ? weights + first : NULL;
+#define CASE(code)                                                                                 \
+    case code:                                                                                     \
+        NAME(turned_losses)(                                                                       \
+            code, number, outputs, outputs_unit, targets, targets_unit, weights, whole, losses,    \
+            grad, grad_unit, samples, columns);                                                    \
+        break;
+    switch (loss) {
+        CASE(SIGMOID_LOSS) CASE(SQUARED_LOSS) CASE(ABSOLUTE_LOSS) CASE(HUBER_LOSS)
+        CASE(HINGE_LOSS) CASE(SQUARED_HINGE_LOSS)
+    }
+#undef CASE
 }
 
 /* The rows `first` to `last` - 1 of a batch of so many; every pointer is to its first row. There

@@ -3,12 +3,19 @@
  * Their batches lie the other way round, [units][samples], with samples along the vectors. The
  * register tile of tile.h then serves as it is, its left factor being the weights in their own
  * layout, (fan_in + 1, fan_out) with the bias as the last row: there is nothing to pack, and a last
- * row of ones in the input brings the bias in. Only the weight gradient sums along the vectors.
+ * row of ones in the input brings the bias in. Only the weight gradient sums along the vectors. For
+ * a few columns it does so in registers; else the gradient of the outputs is turned round first, and
+ * the tile serves for this product too.
+ *
+ * A large batch is taken in groups of samples, from the first layer to the last and back, so that
+ * what a group needs stays in the cache; the groups' weight gradients, `partial`, are added in their
+ * order, whichever thread took them.
  */
 #ifndef MLCORE_NARROW_H
 #define MLCORE_NARROW_H
 
-#include "vector.h"
+#include "tile.h"
+#include "turn.h"
 
 #define BODY "narrow.h"
 #include "precisions.h"
@@ -77,6 +84,77 @@ static inline void NAME(dots)(
             found = NAME(dots_of)(x, dz, stride, vectors, columns, left, &k, &n, LANES);
         NAME(store)(gradient, left, found);
         gradient += LANES;
+    }
+}
+
+/* out[k * stride + s] = x[taken[s] * columns + k] * factor, and zero behind the last sample, to the
+ * end of its vector. */
+static inline void NAME(turned_rows)(
+    const real *x, const int64_t *taken, ptrdiff_t columns, real factor, real *out,
+    ptrdiff_t stride, ptrdiff_t samples)
+{
+    real rows[LANES * LANES];
+    for (ptrdiff_t s = 0; s < samples; s += LANES) {
+        const ptrdiff_t count = samples - s < LANES ? samples - s : LANES;
+        for (ptrdiff_t k = 0; k < columns; k += LANES) {
+            for (ptrdiff_t i = 0; i < LANES; i++) {
+                vec row = {0};
+                if (i < count)
+                    row = factor * NAME(load)(x + taken[s + i] * columns + k, columns - k);
+                *(vec_u *)(rows + i * LANES) = row;
+            }
+            real *to = out + k * stride + s;
+            for (ptrdiff_t j = 0; j < LANES && k + j < columns; j += BLOCK) {
+                vec column[BLOCK];
+                NAME(turn_blocks)(rows + j, LANES, column);
+                for (ptrdiff_t e = 0; e < BLOCK && k + j + e < columns; e++)
+                    *(vec_u *)(to + (j + e) * stride) = column[e];
+            }
+        }
+    }
+}
+
+/* c[i][s] = sum over k of a[i * a_row + k * a_depth] * b[k * b_row + s], in tiles of equal height,
+ * because a low one cannot keep the multipliers busy. `left` vectors of c are wanted. */
+static inline void NAME(tiles)(
+    const real *a, ptrdiff_t a_row, ptrdiff_t a_depth, const real *b, ptrdiff_t b_row,
+    ptrdiff_t depth, ptrdiff_t rows, ptrdiff_t left, real *c, ptrdiff_t c_row)
+{
+    const ptrdiff_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (ptrdiff_t t = 0; t < tiles; t++) {
+        const ptrdiff_t row = rows * t / tiles, taken = rows * (t + 1) / tiles - row;
+        for (ptrdiff_t v = 0; v < left; v += 2)
+            NAME(tile)(
+                taken, v + 1 < left ? 2 : 1, a + row * a_row, a_row, a_depth, b + v * LANES, b_row,
+                depth, NULL, 0, 0, 0, c + row * c_row + v * LANES, c_row);
+    }
+}
+
+/* So many columns and more are turned round. */
+enum { NAME(MANY_COLUMNS) = LANES / 4 + 1 };
+
+/* gradient[k * columns + n] = sum over s of x[k * stride + s] * dz[n * stride + s]. Behind the last
+ * sample, as far as a vector goes, dz is zero and x is finite. `scratch` has room for
+ * (samples + LANES + rows) * 2 * LANES numbers. */
+static inline void NAME(narrow_gradient)(
+    const real *x, const real *dz, ptrdiff_t stride, ptrdiff_t samples, ptrdiff_t rows,
+    ptrdiff_t columns, real *scratch, real *gradient)
+{
+    if (columns < NAME(MANY_COLUMNS)) {
+        NAME(dots)(x, dz, stride, (samples + LANES - 1) / LANES, rows, columns, gradient);
+        return;
+    }
+    for (ptrdiff_t n = 0; n < columns; n += 2 * LANES) {
+        const ptrdiff_t left = columns - n < 2 * LANES ? columns - n : 2 * LANES;
+        const ptrdiff_t vectors = (left + LANES - 1) / LANES, width = vectors * LANES;
+        real *sums = scratch + (samples + LANES) * 2 * LANES;
+        NAME(turn)(dz + n * stride, stride, left, samples, 0, scratch, width);
+        NAME(tiles)(x, stride, 1, scratch, width, samples, rows, vectors, sums, width);
+        for (ptrdiff_t k = 0; k < rows; k++)
+            for (ptrdiff_t v = 0; v < left; v += LANES)
+                NAME(store)(
+                    gradient + k * columns + n + v, left - v,
+                    *(const vec *)(sums + k * width + v));
     }
 }
 

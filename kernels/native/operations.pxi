@@ -156,7 +156,7 @@ cdef void run_typed(
         first = columns * part // parts
         last = columns * (part + 1) // parts
         add_partials(
-            <real *> op.partial, op.partial_row, groups_of(step.count, like),
+            <real *> op.partial, op.partial_row, (step.count + step.grain - 1) // step.grain,
             <real *> op.gradient, first, last)
         update_part(op, step, first, last, like)
         return
@@ -210,9 +210,9 @@ cdef void run_operation(
             run_lanes_double(op, step, <double *> scratch, part, parts)
     elif NARROW_GATHER <= op.kind < TO_LANES:
         if op.single:
-            run_narrow(<const float *> NULL, op, step)
+            run_narrow(<const float *> NULL, op, step, <char *> scratch, part, parts)
         else:
-            run_narrow(<const double *> NULL, op, step)
+            run_narrow(<const double *> NULL, op, step, <char *> scratch, part, parts)
     elif op.single:
         run_typed(<const float *> NULL, op, step, <float *> scratch, part, parts)
     else:

@@ -20,10 +20,12 @@ cdef extern from "tile.h":
         Py_ssize_t a_depth, const double *b, Py_ssize_t b_depth, Py_ssize_t depth,
         const double *start, int blend, double keep, double scale, double *c, Py_ssize_t c_row
     ) noexcept nogil
-    void transpose_square_float(
-        const float *source, Py_ssize_t from_row, float *to, Py_ssize_t to_row) noexcept nogil
-    void transpose_square_double(
-        const double *source, Py_ssize_t from_row, double *to, Py_ssize_t to_row) noexcept nogil
+
+cdef extern from "turn.h":
+    void turn_square_float(
+        const float *x, Py_ssize_t x_row, float *out, Py_ssize_t out_row) noexcept nogil
+    void turn_square_double(
+        const double *x, Py_ssize_t x_row, double *out, Py_ssize_t out_row) noexcept nogil
 
 cdef extern from "strip.h":
     void row_product_float(
@@ -207,9 +209,9 @@ cdef inline void transpose_panel(
                 square += (wanted.first + j * lanes) * panel.width
                 target = transposed + (panel.first + n * lanes) * wanted.width + j * lanes
                 if real is float:
-                    transpose_square_float(square, panel.width, target, wanted.width)
+                    turn_square_float(square, panel.width, target, wanted.width)
                 else:
-                    transpose_square_double(square, panel.width, target, wanted.width)
+                    turn_square_double(square, panel.width, target, wanted.width)
 
 
 cdef void input_gradient(

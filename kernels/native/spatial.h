@@ -36,12 +36,12 @@ static void NAME(run_group)(
     switch (op->kind) {
     case TO_LANES: {
         const real *rows = NAME(group_at)(op->x, step, 0) + group * LANES * op->x.stride;
-        NAME(to_lanes)(rows, op->x.stride, samples, op->columns, out);
+        NAME(turn)(rows, op->x.stride, samples, op->columns, 0, out, LANES);
         break;
     }
     case FROM_LANES: {
         real *rows = NAME(group_at)(op->out, step, 0) + group * LANES * op->out.stride;
-        NAME(from_lanes)(x, samples, op->columns, rows, op->out.stride);
+        NAME(turn)(x, LANES, op->columns, samples, 1, rows, op->out.stride);
         for (ptrdiff_t i = 0; op->ones && i < samples; i++)
             rows[i * op->out.stride + op->columns] = 1;
         break;

@@ -138,18 +138,4 @@ static void NAME(tile)(
 #undef TILE_CASE
 #undef TILE_OF
 
-/* A square of LANES x LANES: to[j * to_row + i] = from[i * from_row + j]. */
-INLINE void NAME(transpose_square)(
-    const real *from, ptrdiff_t from_row, real *to, ptrdiff_t to_row)
-{
-    vec row[LANES];
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        row[i] = *(const vec_u *)(from + i * from_row);
-    NAME(transpose)(row);
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        *(vec_u *)(to + i * to_row) = row[i];
-}
-
 #endif

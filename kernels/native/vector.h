@@ -229,23 +229,4 @@ INLINE vec NAME(largest_of_lanes)(vec x)
     return x;
 }
 
-/* A square of LANES rows, transposed in registers.
- *
- * Stage s exchanges, in every pair of rows i and i + s, the lanes whose number has bit s with
- * those that have not; after the stages 1, 2, 4, ... row and lane have changed places.
- */
-INLINE void NAME(transpose)(vec *row)
-{
-#pragma GCC unroll 4
-    for (int stage = 1; stage < LANES; stage *= 2) {
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            if (!(i & stage)) {
-                vec upper = row[i], lower = row[i + stage];
-                row[i] = NAME(merged)(upper, lower, stage, 0);
-                row[i + stage] = NAME(merged)(upper, lower, stage, 1);
-            }
-    }
-}
-
 #endif

@@ -15,6 +15,8 @@ from mlcore.plan import Buffer, Operation, Plan, aligned_zeros
 # The address of a batch buffer, its stride in elements, and the bytes to its second copy.
 Rows = tuple[int, int, int]
 LINE = 64
+# An extra thread must bring more than its barriers cost.
+FLOPS_A_THREAD = 1e6
 SOURCE_KINDS = {"uint8": 0, "float32": 1, "float64": 2}
 # The number that a loss takes, by its kernel.
 LOSS_SETTINGS = {
@@ -207,13 +209,9 @@ class Compiler:
         answers = self.rows(given.get("labels") or given["targets"])
         columns = (given.get("logits") or given["outputs"]).columns
         common = {"x": outputs, "columns": columns}
-        kind = "squared_hinge" if given.get("squared") else op.kernel
-        setting = LOSS_SETTINGS.get(op.kernel)
         self.program.add(
-            "loss", "rows", loss=self.module.LOSS_CODES[kind],
-            parameter=given[setting] if setting else 0.0, targets=answers,
-            sample_weights=self.rows(given["weights"]), out=self.rows(given["losses"]), grad=grad,
-            **common,
+            "loss", "rows", targets=answers, out=self.rows(given["losses"]), grad=grad,
+            **common, **self.loss_fields(op),
         )  # fmt: skip
         targets = self.given_targets
         if targets.sides:
@@ -225,6 +223,17 @@ class Compiler:
             self.program.add(
                 "count_classes", "rows", targets=judged, out=self.rows("right"), **common
             )
+
+    def loss_fields(self, op: Operation) -> dict[str, Any]:
+        """Return which loss an operation computes, its number, and the weights of samples."""
+        given = op.arguments
+        kind = "squared_hinge" if given.get("squared") else op.kernel
+        setting = LOSS_SETTINGS.get(op.kernel)
+        return {
+            "loss": self.module.LOSS_CODES[kind],
+            "parameter": given[setting] if setting else 0.0,
+            "sample_weights": self.rows(given["weights"]),
+        }
 
     def add_total(self) -> None:
         """Add the sums over a step, after which a loss that is not finite ends the run."""

@@ -8,15 +8,13 @@ from numpy.typing import NDArray
 
 from mlcore.door import Targets
 from mlcore.engine.device import DeviceExecutor
+from mlcore.engine.compiler import FLOPS_A_THREAD
 from mlcore.engine.diagnosis import diagnose
 from mlcore.engine.narrow import NarrowCompiler
 from mlcore.engine.wide import Panels, WideCompiler
 from mlcore.executor import Index, PythonExecutor, Totals, with_gradients
 from mlcore.kernels import native, threads
 from mlcore.plan import Plan
-
-# An extra thread must bring more than its barriers cost.
-FLOPS_A_THREAD = 1e6
 
 
 class NativeExecutor:
@@ -50,19 +48,18 @@ class NativeExecutor:
         self.ahead = self.fresh = False
         settings: dict[str, Any] = {"scale": scale, "seed": seed}
         self.panels: Panels | None = self.lender.panels if self.lender else None
-        narrow_enough = NarrowCompiler.suits(plan) and not self.panels
+        narrow_enough = NarrowCompiler.suits(plan, targets) and not self.panels
         # A fused plan on panels is the only one that writes no gradients.
         writes = narrow_enough or not plan.fused
         self.vectors = with_gradients(plan, vectors) if writes else vectors
         if narrow_enough:
             narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
             self.program, self.memory = narrow.program, narrow.memory
-            self.useful_threads = 1
         else:
             wide = WideCompiler(plan, self.vectors, inputs, targets, panels=self.panels, **settings)
             self.program, self.memory = wide.program, wide.memory
             self.panels = wide.packed
-            self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
+        self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
         self._predict = native.predictor()
         self.learns = any(op.phase in ("backward", "update") for op in plan.operations)
 
