@@ -114,19 +114,19 @@ static inline void NAME(turned_rows)(
     }
 }
 
-/* c[i][s] = sum over k of a[i * a_row + k * a_depth] * b[k * b_row + s], in tiles of equal height,
- * because a low one cannot keep the multipliers busy. `left` vectors of c are wanted. */
+/* c[i][s] = sum over k of a[i * a_row + k * a_depth] * b[k * b_row + s], for so many
+ * `vectors` of c, in tiles of equal height, because a low one cannot keep the multipliers busy. */
 static inline void NAME(tiles)(
     const real *a, ptrdiff_t a_row, ptrdiff_t a_depth, const real *b, ptrdiff_t b_row,
-    ptrdiff_t depth, ptrdiff_t rows, ptrdiff_t left, real *c, ptrdiff_t c_row)
+    ptrdiff_t depth, ptrdiff_t rows, ptrdiff_t vectors, real *c, ptrdiff_t c_row)
 {
     const ptrdiff_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
     for (ptrdiff_t t = 0; t < tiles; t++) {
         const ptrdiff_t row = rows * t / tiles, taken = rows * (t + 1) / tiles - row;
-        for (ptrdiff_t v = 0; v < left; v += 2)
+        for (ptrdiff_t v = 0; v < vectors; v += 2)
             NAME(tile)(
-                taken, v + 1 < left ? 2 : 1, a + row * a_row, a_row, a_depth, b + v * LANES, b_row,
-                depth, NULL, 0, 0, 0, c + row * c_row + v * LANES, c_row);
+                taken, v + 1 < vectors ? 2 : 1, a + row * a_row, a_row, a_depth, b + v * LANES,
+                b_row, depth, NULL, 0, 0, 0, c + row * c_row + v * LANES, c_row);
     }
 }
 
@@ -154,7 +154,7 @@ static inline void NAME(narrow_gradient)(
             for (ptrdiff_t v = 0; v < left; v += LANES)
                 NAME(store)(
                     gradient + k * columns + n + v, left - v,
-                    *(const vec *)(sums + k * width + v));
+                    *(const vec_u *)(sums + k * width + v));
     }
 }
 

@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlcore.door import Targets
-from mlcore.engine.device import DeviceExecutor
 from mlcore.engine.compiler import FLOPS_A_THREAD
+from mlcore.engine.device import DeviceExecutor
 from mlcore.engine.diagnosis import diagnose
 from mlcore.engine.narrow import NarrowCompiler
 from mlcore.engine.wide import Panels, WideCompiler
