@@ -37,7 +37,7 @@ elif platform.machine() in ("aarch64", "arm64"):
 else:
     MODULES = {"_engine": SMALL, "_baseline": []}
 if sys.platform == "win32":
-    FLAGS, MODULES = [], dict.fromkeys(MODULES, [])
+    FLAGS, MODULES = [], {module: [] for module in MODULES}
 
 
 class BuildOrExplain(build_ext):
