@@ -244,7 +244,7 @@ class TestCompressedAsAWhole:
         dataset = packed[1]
         assert len(load(tmp_path).train) == len(dataset)
         write_hdf5(tmp_path / "train.h5", dataset)
-        with pytest.raises(InputError, match="has both train.h5 and train.h5.xz as its train"):
+        with pytest.raises(InputError, match=r"both train\.h5 and train\.h5\.xz as its"):
             load(tmp_path)
 
     @pytest.mark.parametrize("kept", [7, 100, -1])

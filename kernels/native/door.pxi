@@ -9,9 +9,9 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous,
     PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
+from cpython.number cimport PyNumber_Index
 
 from mlcore.kernels.errors import InputError, unknown
-from mlcore.kernels.table import KINDS
 
 include "arguments.pxi"
 
@@ -47,14 +47,15 @@ cdef enum Sort:
 
 SORTS = {float: NUMBER, int: INTEGER, bool: TRUTH, str: NAME}
 SORT_WORDS = {NUMBER: "a number", INTEGER: "a whole number", TRUTH: "True or False"}
-# By kind of the table, of what items an array may consist.
+# By kind of the table: of what items an array may consist, and how NumPy calls them.
 ITEMS = {
-    "real": (FLOAT, DOUBLE), "whole": (FLOAT, DOUBLE), "labels": (INT32,), "index": (INT64,),
-    "bits": (UINT32,), "sums": (DOUBLE,), "data": (BYTE, FLOAT, DOUBLE),
-}
-ITEM_WORDS = {
-    "real": "float32 or float64", "whole": "float32 or float64",
-    "data": "uint8, float32 or float64",
+    "real": ((FLOAT, DOUBLE), "float32 or float64"),
+    "whole": ((FLOAT, DOUBLE), "float32 or float64"),
+    "labels": ((INT32,), "int32"),
+    "index": ((INT64,), "int64"),
+    "bits": ((UINT32,), "uint32"),
+    "sums": ((DOUBLE,), "float64"),
+    "data": ((BYTE, FLOAT, DOUBLE), "uint8, float32 or float64"),
 }
 
 
@@ -137,7 +138,7 @@ cdef class Kernel:
             wanted.alike = spec.kind in ("real", "whole")
             wanted.written = spec.role != "in"
             wanted.optional = spec.optional
-            for item in ITEMS[spec.kind]:
+            for item in ITEMS[spec.kind][0]:
                 wanted.items |= 1 << <int> item
 
     def __repr__(self):
@@ -177,14 +178,20 @@ cdef class Kernel:
         if outcome == NO_MEMORY:
             raise MemoryError(f"{self.row.name} found too little memory")
 
+    cdef str name(self, int at):
+        return list(self.row.arguments)[at]
+
+    cdef object spec(self, int at):
+        return self.row.arguments[self.name(at)]
+
     cdef object misfit(self, int at, str what):
-        return InputError(f"{self.row.name}: {list(self.row.arguments)[at]} {what}")
+        return InputError(f"{self.row.name}: {self.name(at)} {what}")
 
     cdef int take_setting(self, int at, object given, Argument *taken) except -1:
         cdef Sort sort = self.wanted[at].sort
         if sort == NAME:
-            if given not in self.codes:
-                raise unknown(list(self.row.arguments)[at], given, self.codes)
+            if not isinstance(given, str) or given not in self.codes:
+                raise unknown(self.name(at), given, self.codes)
             taken.whole = self.codes[given]
             return 0
         try:
@@ -192,11 +199,10 @@ cdef class Kernel:
                 taken.number = given
             elif sort == TRUTH:
                 taken.whole = bool(given)
-            elif given < 0:
-                taken.whole = given
             else:
+                number = PyNumber_Index(given)
                 # Seeds have all 64 bits.
-                taken.whole = <uint64_t> given
+                taken.whole = <int64_t> number if number < 0 else <uint64_t> number
         except (TypeError, ValueError, OverflowError) as error:
             raise self.misfit(at, f"must be {SORT_WORDS[sort]}, not {given!r}") from error
         return 0
@@ -212,12 +218,10 @@ cdef class Kernel:
         cdef const Wanted *wanted = &self.wanted[at]
         cdef Item item = item_of(view)
         if view.ndim != wanted.axes:
-            axes = self.row.arrays[list(self.row.arguments)[at]].dims
-            raise self.misfit(at, f"has shape {given.shape}; it needs the axes {axes}")
+            raise self.misfit(at, f"has {view.ndim} axes; it needs {self.spec(at).dims}")
         if not wanted.items >> item & 1:
-            kind = self.row.arrays[list(self.row.arguments)[at]].kind
-            words = ITEM_WORDS.get(kind) or KINDS[kind].__name__
-            raise self.misfit(at, f"is {dtype_of(given)}; it must be {words}")
+            _, right = ITEMS[self.spec(at).kind]
+            raise self.misfit(at, f"is {dtype_of(given)}; it must be {right}")
         if wanted.alike:
             if real[0] == OTHER:
                 real[0] = item
