@@ -128,6 +128,10 @@ class Row:
     cases : tuple of dict
         The settings it is tested with. An optional array is left out (None) where the case
         says ``"absent"``. Keys that are no argument tell `inputs` what to draw.
+    arrays : dict of str to Array
+        The arguments that are arrays.
+    settings : dict of str to type
+        The others: float, int, bool or str, as the first of the cases has them.
     sizes : tuple of dict
         Dimensions to test: none, one, odd, prime and uneven ones.
     bench : tuple of dict
@@ -164,10 +168,14 @@ class Row:
     one_of: tuple[str, ...] = ()
     implied: Callable[[Dims, Case], Dims] | None = None
     arrays: Mapping[str, Array] = field(init=False)
+    settings: Mapping[str, type] = field(init=False)
 
     def __post_init__(self) -> None:
         named = {name: spec for name, spec in self.arguments.items() if spec is not None}
         object.__setattr__(self, "arrays", named)
+        case = self.cases[0]
+        types = {name: type(case[name]) for name in self.arguments if name not in named}
+        object.__setattr__(self, "settings", types)
 
     def outputs(self) -> Iterator[str]:
         """Yield the names of the arrays that a call writes."""

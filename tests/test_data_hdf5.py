@@ -1,10 +1,13 @@
 """HDF5 files: round trips, every dtype and layout, and one clear error for each damage."""
 
+import lzma
+import sys
+
 import h5py
 import numpy as np
 import pytest
 
-from mlcore.data import Dataset, read_hdf5, write_hdf5
+from mlcore.data import Dataset, load, read_hdf5, write_hdf5
 from mlcore.kernels.errors import InputError, MissingFileError
 
 DTYPES = ["u1", "i1", ">u2", "<i2", ">u4", "<i4", ">u8", "<i8", ">f2", ">f4", "<f4", ">f8", "<f8"]
@@ -217,3 +220,47 @@ def test_write_errors_leave_nothing(tmp_path, path):
         write_hdf5(path, Dataset(X, Y), extra={"bad": np.array([object()])})
     assert [each.name for each in tmp_path.iterdir()] == ["set.h5"]
     assert path.read_bytes() == b"old"
+
+
+class TestCompressedAsAWhole:
+    @pytest.fixture
+    def packed(self, tmp_path):
+        images = np.random.default_rng(0).integers(0, 9, (50, 12), dtype=np.uint8)
+        dataset = Dataset(images, np.arange(50) % 10, class_names=list("abcdefghij"))
+        write_hdf5(tmp_path / "train.h5.xz", dataset)
+        return tmp_path / "train.h5.xz", dataset
+
+    def test_it_is_read_whatever_it_is_called(self, packed, tmp_path):
+        path, dataset = packed
+        assert path.read_bytes()[:6] == b"\xfd7zXZ\x00"
+        copy = tmp_path / "other.h5"
+        copy.write_bytes(path.read_bytes())
+        for again in (read_hdf5(path), read_hdf5(copy), load(path).train, load(copy).train):
+            np.testing.assert_array_equal(again.inputs, dataset.inputs)
+            np.testing.assert_array_equal(again.targets, dataset.targets)
+            assert again.class_names == dataset.class_names
+
+    def test_as_a_part_in_a_folder(self, packed, tmp_path):
+        dataset = packed[1]
+        assert len(load(tmp_path).train) == len(dataset)
+        write_hdf5(tmp_path / "train.h5", dataset)
+        with pytest.raises(InputError, match=r"both train\.h5 and train\.h5\.xz as its"):
+            load(tmp_path)
+
+    @pytest.mark.parametrize("kept", [7, 100, -1])
+    def test_cut_short(self, packed, kept):
+        path, _ = packed
+        path.write_bytes(path.read_bytes()[:kept])
+        with pytest.raises(InputError, match=r"train.h5.xz is damaged or cut short: "):
+            load(path)
+
+    def test_something_else_inside(self, packed):
+        path, _ = packed
+        path.write_bytes(lzma.compress(b"not HDF5"))
+        with pytest.raises(InputError, match=r"train.h5.xz cannot be read as HDF5"):
+            load(path)
+
+    def test_a_python_without_xz(self, packed, monkeypatch):
+        monkeypatch.setitem(sys.modules, "lzma", None)
+        with pytest.raises(InputError, match=r"compressed by xz, which this Python was built with"):
+            load(packed[0])

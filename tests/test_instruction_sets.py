@@ -188,7 +188,7 @@ def reading(module, pattern):
 
 @needs_native
 class TestWhatStandsInTheModules:
-    @pytest.mark.parametrize("module", ["_shared", "_engine", "_baseline"])
+    @pytest.mark.parametrize("module", ["_engine", "_baseline"])
     def test_all_that_an_old_processor_must_read_it_can(self, module):
         found = disassembled(module)
         assert {"mov", "call", "ret"} <= {name for name, _ in found}

@@ -41,7 +41,7 @@ def run(code, folder, **environment):
 def package(tmp_path):
     """A copy of the package without its compiled modules, to be changed at will."""
     package = tmp_path / "site" / "mlcore"
-    sources = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.h5")
+    sources = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.xz")
     shutil.copytree(Path(mlcore.__file__).parent, package, ignore=sources)
     shutil.copytree(
         Path(kernels.__file__).parent, package / "kernels", ignore=sources, dirs_exist_ok=True

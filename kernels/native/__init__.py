@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from mlcore.kernels.errors import InputError, unknown
+from mlcore.kernels.table import TABLE
 
 # From the best to the one that every processor has; on another kind of machine the compiler's
 # own choice of vectors is the baseline.
@@ -24,7 +25,7 @@ INSTRUCTION_SETS = ("neon",) if ON_ARM else ("avx512", "avx2", "baseline")
 
 
 def load(instruction_set: str) -> ModuleType:
-    """Return the kernels of an instruction set.
+    """Return the kernels of an instruction set: a module with a callable for every row.
 
     Raises
     ------
@@ -34,7 +35,12 @@ def load(instruction_set: str) -> ModuleType:
     engine = _module("_engine")
     if not engine.has(instruction_set):
         raise ImportError(f"this processor has no {instruction_set}")
-    return _module(f"_{instruction_set}")
+    module = _module(f"_{instruction_set}")
+    for name, functions in module.ROWS.items():
+        if not hasattr(module, name):
+            kernel = engine.Kernel(TABLE[name], functions, module.ACTIVATION_CODES)
+            setattr(module, name, kernel)
+    return module
 
 
 def program(kernels: ModuleType, *, single: bool, scratch_bytes: int) -> Any:

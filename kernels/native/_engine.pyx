@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, binding=False, auto_pickle=False
 """The executor: walks the operations of a training step, for every step, on every thread.
 
 Compiled once, for the oldest processor; the operations themselves come from the module of an
@@ -8,13 +8,14 @@ the arrays stay with whoever builds it, which `keep` makes sure of.
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport isfinite, pow
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 include "engine.pxi"
+include "door.pxi"
 
 cdef extern from "pool.h":
     ctypedef struct Barrier:
@@ -267,7 +268,7 @@ cdef class Program:
     cdef const InstructionSet *instructions
     cdef int single
     cdef list kept
-    cdef object scratch
+    cdef Memory scratch
 
     def __cinit__(self, instructions, bint single, Py_ssize_t scratch_bytes):
         self.instructions = <const InstructionSet *> PyCapsule_GetPointer(
@@ -452,10 +453,13 @@ cdef class Program:
 
     def barriers(self):
         """Return how many barriers a step has."""
-        return sum(self.operations[i].barrier != 0 for i in range(self.count))
+        cdef Py_ssize_t i, found = 0
+        for i in range(self.count):
+            found += self.operations[i].barrier != 0
+        return found
 
     def run(
-        self, const int64_t[::1] order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
+        self, order, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t last, *,
         int64_t step, int64_t update, double learning_rate, bint guard, Py_ssize_t threads,
         double loss, double correct, double weight, Py_ssize_t group
     ):
@@ -472,11 +476,12 @@ cdef class Program:
             `last`, or the step whose loss is not finite and was not learned from.
         """
         cdef Run run
+        cdef Memory rows = Memory(order, np.int64)
         if first >= last:
             return loss, correct, weight, last
         self.begin_run(&run, group)
-        run.order = &order[0]
-        run.samples = order.shape[0]
+        run.order = <const int64_t *> rows.at
+        run.samples = rows.shape[0]
         run.batch = batch
         run.first = first
         run.last = last
@@ -520,10 +525,10 @@ cdef class Program:
     cdef char *scratch_for(self, Py_ssize_t threads) except NULL:
         """Return room for so many threads, which begins on a page."""
         if threads > self.threads_ready:
-            self.scratch = np.empty(threads * self.scratch_size + PAGE, np.uint8)
+            size = threads * self.scratch_size + PAGE
+            self.scratch = Memory(np.empty(size, np.uint8), np.uint8, written=True)
             self.threads_ready = threads
-        cdef unsigned char[::1] scratch = self.scratch
-        return <char *> ((<uintptr_t> &scratch[0] + PAGE - 1) // PAGE * PAGE)
+        return <char *> ((<uintptr_t> self.scratch.at + PAGE - 1) // PAGE * PAGE)
 
 cdef bint all_finite(const number *values, Py_ssize_t size) noexcept nogil:
     cdef bint bad = False
@@ -534,20 +539,28 @@ cdef bint all_finite(const number *values, Py_ssize_t size) noexcept nogil:
     return not bad
 
 
-def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
+cdef inline bint finite(bint single, const void *values, Py_ssize_t size) noexcept nogil:
+    if single:
+        return all_finite(<const float *> values, size)
+    return all_finite(<const double *> values, size)
+
+
+def predict(Program program, x, out):
     """Run a program that predicts a few samples; False, and nothing, if one is not finite.
 
     The GIL is kept, because the program's buffers serve one call at a time.
     """
-    cdef Py_ssize_t i, samples = x.shape[0]
+    dtype = np.float32 if program.single else np.float64
+    cdef Memory rows = Memory(x, dtype), results = Memory(out, dtype, written=True)
+    cdef Py_ssize_t i, samples = rows.shape[0]
     cdef Run run
-    if not all_finite(&x[0, 0], samples * x.shape[1]):
+    if not finite(program.single, rows.at, samples * rows.shape[1]):
         return False
     for i in range(program.count):
         if program.operations[i].kind == GATHER:
-            program.operations[i].source = &x[0, 0]
+            program.operations[i].source = rows.at
         elif program.operations[i].kind == COPY_OUT:
-            program.operations[i].out.at = <char *> &out[0, 0]
+            program.operations[i].out.at = <char *> results.at
     program.begin_run(&run, 1)
     run.blocks = 1
     run.order = FIRST
@@ -561,11 +574,20 @@ def predict(Program program, const number[:, ::1] x, number[:, ::1] out):
 cdef int64_t[16] FIRST = list(range(16))
 
 
+# In their order in memory.
+GEOMETRY = (
+    "height", "width", "channels", "out_height", "out_width", "out_channels", "window_height",
+    "window_width", "stride_height", "stride_width", "pad_top", "pad_left",
+)
+
+
 cdef Geometry geometry_of(given) except *:
     cdef Geometry geometry
+    cdef Py_ssize_t at
     memset(&geometry, 0, sizeof(Geometry))
     if given is not None:
-        geometry = given
+        for at, name in enumerate(GEOMETRY):
+            (<Py_ssize_t *> &geometry)[at] = given[name]
     return geometry
 
 

@@ -50,20 +50,23 @@ cdef inline void activate_backward(
             code, a, grad, grad_row, stored, stored_row, out, out_row, rows, columns)
 
 
-def activation(const real[:, ::1] x, str activation, double parameter, real[:, ::1] out):
-    cdef int code = ACTIVATION_CODES[activation]
-    cdef Py_ssize_t rows = x.shape[0], columns = x.shape[1]
-    with nogil:
-        activate(code, <real> parameter, &x[0, 0], columns, &out[0, 0], columns, rows, columns)
+cdef Outcome activation(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *x = <const real *> given[0].at
+    cdef int code = <int> given[1].whole
+    cdef real parameter = <real> given[2].number
+    cdef real *out = <real *> given[3].at
+    cdef Py_ssize_t rows = given[0].shape[0], columns = given[0].shape[1]
+    activate(code, parameter, x, columns, out, columns, rows, columns)
+    return DONE
 
 
-def activation_backward(
-    const real[:, ::1] grad, const real[:, ::1] stored, str activation, double parameter,
-    real[:, ::1] out
-):
-    cdef int code = ACTIVATION_CODES[activation]
-    cdef Py_ssize_t rows = grad.shape[0], columns = grad.shape[1]
-    with nogil:
-        activate_backward(
-            code, <real> parameter, &grad[0, 0], columns, &stored[0, 0], columns, &out[0, 0],
-            columns, rows, columns)
+cdef Outcome activation_backward(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *grad = <const real *> given[0].at
+    cdef const real *stored = <const real *> given[1].at
+    cdef int code = <int> given[2].whole
+    cdef real parameter = <real> given[3].number
+    cdef real *out = <real *> given[4].at
+    cdef Py_ssize_t rows = given[0].shape[0], columns = given[0].shape[1]
+    activate_backward(
+        code, parameter, grad, columns, stored, columns, out, columns, rows, columns)
+    return DONE

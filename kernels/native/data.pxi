@@ -16,24 +16,31 @@ cdef inline void gather_row(
         out[j] = <real> taken[j] * scale
 
 
-def gather(
-    const stored_number[:, ::1] source, const int64_t[::1] rows, double scale, real[:, ::1] out
-):
+cdef Outcome gather(const Argument *given, const real *like) noexcept nogil:
+    cdef const int64_t *rows = <const int64_t *> given[1].at
+    cdef real scale = <real> given[2].number
+    cdef real *out = <real *> given[3].at
+    cdef Py_ssize_t columns = given[3].shape[1]
+    gather_rows(
+        given[0].at, given[0].item, rows, columns, scale, out, columns, 0, given[1].shape[0])
+    return DONE
+
+
+cdef Outcome gather_labels(const Argument *given, const real *like) noexcept nogil:
+    cdef const int32_t *labels = <const int32_t *> given[0].at
+    cdef const int64_t *rows = <const int64_t *> given[1].at
+    cdef int32_t *out = <int32_t *> given[2].at
     cdef Py_ssize_t i
-    with nogil:
-        for i in range(rows.shape[0]):
-            gather_row(&source[rows[i], 0], out.shape[1], <real> scale, &out[i, 0])
+    for i in range(given[1].shape[0]):
+        out[i] = labels[rows[i]]
+    return DONE
 
 
-def gather_labels(const int32_t[::1] labels, const int64_t[::1] rows, int32_t[::1] out):
+cdef Outcome gather_weights(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *weights = <const real *> given[0].at
+    cdef const int64_t *rows = <const int64_t *> given[1].at
+    cdef real *out = <real *> given[2].at
     cdef Py_ssize_t i
-    with nogil:
-        for i in range(rows.shape[0]):
-            out[i] = labels[rows[i]]
-
-
-def gather_weights(const real[::1] weights, const int64_t[::1] rows, real[::1] out):
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(rows.shape[0]):
-            out[i] = weights[rows[i]]
+    for i in range(given[1].shape[0]):
+        out[i] = weights[rows[i]]
+    return DONE

@@ -98,40 +98,53 @@ cdef void limit_columns(
             limit_columns_double(w + first, depth, columns, min(strip, columns - first), limit)
 
 
-def block_sums(const real[::1] x, double[:, ::1] sums):
-    with nogil:
-        sum_blocks(&x[0], x.shape[0], 0, sums.shape[0], &sums[0, 0])
+cdef Outcome block_sums(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *x = <const real *> given[0].at
+    cdef double *sums = <double *> given[1].at
+    sum_blocks(x, given[0].shape[0], 0, given[1].shape[0], sums)
+    return DONE
 
 
-def penalty(const double[:, ::1] sums, double l1, double l2, double norm, double[::1] value):
-    value[0] = penalty_of(&sums[0, 0], sums.shape[0], l1, l2, norm)
+cdef Outcome penalty(const Argument *given, const real *like) noexcept nogil:
+    cdef const double *sums = <const double *> given[0].at
+    cdef double l1 = given[1].number, l2 = given[2].number, norm = given[3].number
+    cdef double *value = <double *> given[4].at
+    value[0] = penalty_of(sums, given[0].shape[0], l1, l2, norm)
+    return DONE
 
 
-def penalty_gradient(
-    const real[::1] parameters, const double[:, ::1] sums, double l1, double l2, double norm,
-    real[::1] gradients
-):
-    with nogil:
-        add_penalty(
-            &parameters[0], parameters.shape[0], l1,
-            penalty_scale(&sums[0, 0], sums.shape[0], l2, norm), &gradients[0])
+cdef Outcome penalty_gradient(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *parameters = <const real *> given[0].at
+    cdef const double *sums = <const double *> given[1].at
+    cdef double l1 = given[2].number, l2 = given[3].number, norm = given[4].number
+    cdef real *gradients = <real *> given[5].at
+    add_penalty(
+        parameters, given[0].shape[0], l1, penalty_scale(sums, given[1].shape[0], l2, norm),
+        gradients)
+    return DONE
 
 
-def accumulate(real[::1] gradients, real[::1] total, Py_ssize_t number, Py_ssize_t steps):
-    with nogil:
-        add_up(&gradients[0], &total[0], gradients.shape[0], number, steps)
+cdef Outcome accumulate(const Argument *given, const real *like) noexcept nogil:
+    cdef real *gradients = <real *> given[0].at
+    cdef real *total = <real *> given[1].at
+    cdef Py_ssize_t number = given[2].whole, steps = given[3].whole
+    add_up(gradients, total, given[0].shape[0], number, steps)
+    return DONE
 
 
-def clip(real[::1] gradients, const double[:, ::1] sums, double limit):
-    cdef const double *given = NULL if sums is None else &sums[0, 0]
-    cdef Py_ssize_t blocks = 0 if sums is None else sums.shape[0]
-    with nogil:
-        limit_gradients(&gradients[0], gradients.shape[0], given, blocks, limit)
+cdef Outcome clip(const Argument *given, const real *like) noexcept nogil:
+    cdef real *gradients = <real *> given[0].at
+    cdef const double *sums = <const double *> given[1].at
+    cdef double limit = given[2].number
+    limit_gradients(gradients, given[0].shape[0], sums, given[1].shape[0], limit)
+    return DONE
 
 
-def max_norm(real[:, ::1] weights, double limit):
-    with nogil:
-        limit_columns(&weights[0, 0], weights.shape[0], weights.shape[1], limit, 0, 1)
+cdef Outcome max_norm(const Argument *given, const real *like) noexcept nogil:
+    cdef real *weights = <real *> given[0].at
+    cdef double limit = given[1].number
+    limit_columns(weights, given[0].shape[0], given[0].shape[1], limit, 0, 1)
+    return DONE
 
 
 cdef void run_flat(

@@ -44,62 +44,53 @@ cdef inline void judge(
             grad, grad_row, first, last, columns, batch)
 
 
-cdef void judge_all(
-    int loss, double setting, const real[:, ::1] outputs, const int32_t *labels,
-    const real[:, ::1] targets, const real[::1] weights, real[::1] losses, real[:, ::1] grad
-):
-    """Take a whole batch; targets, weights and grad may be None."""
+cdef inline Outcome judge_all(
+    int loss, double setting, const Argument *outputs, const void *labels, const void *targets,
+    const void *weights, void *losses, void *grad, const real *like
+) noexcept nogil:
+    """Take a whole batch; labels or targets, and weights and grad, may be NULL."""
     cdef Py_ssize_t rows = outputs.shape[0], columns = outputs.shape[1]
-    cdef const real *wanted = NULL if targets is None else &targets[0, 0]
-    cdef const real *shares = NULL if weights is None else &weights[0]
-    cdef real *slopes = NULL if grad is None else &grad[0, 0]
-    with nogil:
-        judge(
-            loss, setting, &outputs[0, 0], columns, labels, wanted, columns, shares, &losses[0],
-            slopes, columns, 0, rows, columns, rows)
+    judge(
+        loss, setting, <const real *> outputs.at, columns, <const int32_t *> labels,
+        <const real *> targets, columns, <const real *> weights, <real *> losses, <real *> grad,
+        columns, 0, rows, columns, rows)
+    return DONE
 
 
-def softmax_cross_entropy(
-    const real[:, ::1] logits, const int32_t[::1] labels, const real[:, ::1] targets,
-    const real[::1] weights, double smoothing, real[::1] losses, real[:, ::1] grad
-):
-    cdef const int32_t *classes = NULL if labels is None else &labels[0]
-    judge_all(SOFTMAX_LOSS, smoothing, logits, classes, targets, weights, losses, grad)
+cdef Outcome softmax_cross_entropy(const Argument *given, const real *like) noexcept nogil:
+    cdef double smoothing = given[4].number
+    return judge_all(
+        SOFTMAX_LOSS, smoothing, &given[0], given[1].at, given[2].at, given[3].at, given[5].at,
+        given[6].at, like)
 
 
-def sigmoid_cross_entropy(
-    const real[:, ::1] logits, const real[:, ::1] targets, const real[::1] weights,
-    double smoothing, real[::1] losses, real[:, ::1] grad
-):
-    judge_all(SIGMOID_LOSS, smoothing, logits, NULL, targets, weights, losses, grad)
+cdef Outcome sigmoid_cross_entropy(const Argument *given, const real *like) noexcept nogil:
+    cdef double smoothing = given[3].number
+    return judge_all(
+        SIGMOID_LOSS, smoothing, &given[0], NULL, given[1].at, given[2].at, given[4].at,
+        given[5].at, like)
 
 
-def mse(
-    const real[:, ::1] outputs, const real[:, ::1] targets, const real[::1] weights,
-    real[::1] losses, real[:, ::1] grad
-):
-    judge_all(SQUARED_LOSS, 0, outputs, NULL, targets, weights, losses, grad)
+cdef Outcome mse(const Argument *given, const real *like) noexcept nogil:
+    return judge_all(
+        SQUARED_LOSS, 0, &given[0], NULL, given[1].at, given[2].at, given[3].at, given[4].at, like)
 
 
-def mae(
-    const real[:, ::1] outputs, const real[:, ::1] targets, const real[::1] weights,
-    real[::1] losses, real[:, ::1] grad
-):
-    judge_all(ABSOLUTE_LOSS, 0, outputs, NULL, targets, weights, losses, grad)
+cdef Outcome mae(const Argument *given, const real *like) noexcept nogil:
+    return judge_all(
+        ABSOLUTE_LOSS, 0, &given[0], NULL, given[1].at, given[2].at, given[3].at, given[4].at, like)
 
 
-def huber(
-    const real[:, ::1] outputs, const real[:, ::1] targets, const real[::1] weights, double delta,
-    real[::1] losses, real[:, ::1] grad
-):
-    judge_all(HUBER_LOSS, delta, outputs, NULL, targets, weights, losses, grad)
+cdef Outcome huber(const Argument *given, const real *like) noexcept nogil:
+    cdef double delta = given[3].number
+    return judge_all(
+        HUBER_LOSS, delta, &given[0], NULL, given[1].at, given[2].at, given[4].at, given[5].at,
+        like)
 
 
-def hinge(
-    const real[:, ::1] outputs, const int32_t[::1] labels, const real[:, ::1] targets,
-    const real[::1] weights, double margin, bint squared, real[::1] losses, real[:, ::1] grad
-):
-    cdef const int32_t *classes = NULL if labels is None else &labels[0]
-    judge_all(
-        SQUARED_HINGE_LOSS if squared else HINGE_LOSS, margin, outputs, classes, targets, weights,
-        losses, grad)
+cdef Outcome hinge(const Argument *given, const real *like) noexcept nogil:
+    cdef double margin = given[4].number
+    cdef bint squared = given[5].whole
+    return judge_all(
+        SQUARED_HINGE_LOSS if squared else HINGE_LOSS, margin, &given[0], given[1].at, given[2].at,
+        given[3].at, given[6].at, given[7].at, like)

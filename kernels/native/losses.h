@@ -250,7 +250,7 @@ static inline void NAME(group_losses)(
 
 /* The rows `first` to `last` - 1 of a batch of so many; every pointer is to its first row. There
  * are labels, or where that is NULL targets. `setting` is the smoothing, delta or margin. */
-static inline void NAME(losses)(
+ONCE void NAME(losses)(
     int loss, double setting, const real *outputs, ptrdiff_t outputs_row, const int32_t *labels,
     const real *targets, ptrdiff_t targets_row, const real *weights, real *losses, real *grad,
     ptrdiff_t grad_row, ptrdiff_t first, ptrdiff_t last, ptrdiff_t columns, ptrdiff_t batch)

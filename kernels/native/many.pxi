@@ -42,30 +42,37 @@ cdef class Berth:
     """
 
     cdef readonly Program program
-    cdef uintptr_t[::1] vectors
-    cdef Py_ssize_t[::1] sizes
-    cdef unsigned char[::1] memory, fresh
+    cdef list kept
+    cdef Py_ssize_t count, bytes
+    cdef const uintptr_t *vectors
+    cdef const Py_ssize_t *sizes
+    cdef void *memory
+    cdef const void *fresh
     # Of each operation, which of the sources it gathers from, or -1.
-    cdef int[::1] gathers
+    cdef const int *gathers
 
-    def __init__(self, Program program, vectors, memory, sources):
-        self.program = program
-        self.vectors = np.array([vector.ctypes.data for vector in vectors], np.uintp)
-        self.sizes = np.array([vector.nbytes for vector in vectors], np.intp)
-        self.memory, self.fresh = memory, memory.copy()
-        gathers = np.full(program.count, -1, np.intc)
+    def __cinit__(self, Program program, vectors, memory, sources):
         cdef Py_ssize_t i
+        gathers = np.full(program.count, -1, np.intc)
         for i in range(program.count):
             if <uintptr_t> program.operations[i].source in sources:
                 gathers[i] = sources.index(<uintptr_t> program.operations[i].source)
-        self.gathers = gathers
+        addresses = np.array([vector.ctypes.data for vector in vectors], np.uintp)
+        sizes = np.array([vector.nbytes for vector in vectors], np.intp)
+        self.program, self.count, self.bytes = program, len(vectors), memory.nbytes
+        self.kept = []
+        self.vectors = <const uintptr_t *> held(self.kept, addresses, np.uintp)
+        self.sizes = <const Py_ssize_t *> held(self.kept, sizes, np.intp)
+        self.memory = held(self.kept, memory, np.uint8, written=True)
+        self.fresh = held(self.kept, memory.copy(), np.uint8)
+        self.gathers = <const int *> held(self.kept, gathers, np.intc)
 
     cdef void take_in(
         self, const uintptr_t *vectors, const uintptr_t *sources, uint64_t seed
     ) noexcept nogil:
         cdef Py_ssize_t i
-        memcpy(&self.memory[0], &self.fresh[0], self.memory.shape[0])
-        for i in range(self.vectors.shape[0]):
+        memcpy(self.memory, self.fresh, self.bytes)
+        for i in range(self.count):
             memcpy(<void *> self.vectors[i], <void *> vectors[i], self.sizes[i])
         for i in range(self.program.count):
             self.program.operations[i].seed = seed
@@ -75,14 +82,13 @@ cdef class Berth:
 
     cdef void let_out(self, const uintptr_t *vectors) noexcept nogil:
         cdef Py_ssize_t i
-        for i in range(self.vectors.shape[0]):
+        for i in range(self.count):
             memcpy(<void *> vectors[i], <void *> self.vectors[i], self.sizes[i])
 
     cdef bint finite(self) noexcept nogil:
-        cdef Py_ssize_t size = self.sizes[0]
-        if self.program.single:
-            return all_finite(<const float *> self.vectors[0], size // sizeof(float))
-        return all_finite(<const double *> self.vectors[0], size // sizeof(double))
+        cdef Py_ssize_t width = sizeof(float) if self.program.single else sizeof(double)
+        return finite(
+            self.program.single, <const void *> self.vectors[0], self.sizes[0] // width)
 
 
 cdef class Many:
@@ -111,27 +117,37 @@ cdef class Many:
         Whole epochs, steps after them, and one of `ENDINGS`.
     """
 
-    cdef const uintptr_t[:, ::1] vectors, sources
-    cdef const uint64_t[::1] seeds
-    cdef const int64_t[:, ::1] counts
-    cdef const double[::1] rates
-    cdef Py_ssize_t samples, batch, group
+    cdef list kept
+    cdef Py_ssize_t networks, vectors_each, sources_each, epochs, samples, batch, group
     cdef bint shuffle
+    cdef const uintptr_t *vectors
+    cdef const uintptr_t *sources
+    cdef const uint64_t *seeds
+    cdef const int64_t *counts
+    cdef const double *rates
     cdef readonly object totals, reached
-    cdef double[:, :, ::1] sums
-    cdef int64_t[:, ::1] ends
+    cdef double *sums
+    cdef int64_t *ends
     cdef atomic_ptrdiff_t next
     cdef atomic_int halt
 
-    def __init__(
+    def __cinit__(
         self, vectors, sources, seeds, counts, rates, *, Py_ssize_t samples, Py_ssize_t batch,
         Py_ssize_t group, bint shuffle
     ):
-        self.vectors, self.sources, self.seeds, self.counts = vectors, sources, seeds, counts
-        self.rates = rates
+        self.networks, self.epochs = len(seeds), len(rates)
+        self.vectors_each, self.sources_each = vectors.shape[1], sources.shape[1]
         self.samples, self.batch, self.group, self.shuffle = samples, batch, group, shuffle
-        self.totals = self.sums = np.zeros((len(seeds), len(rates), 4))
-        self.reached = self.ends = np.zeros((len(seeds), 3), np.int64)
+        self.totals = np.zeros((self.networks, self.epochs, 4))
+        self.reached = np.zeros((self.networks, 3), np.int64)
+        self.kept = []
+        self.vectors = <const uintptr_t *> held(self.kept, vectors, np.uintp)
+        self.sources = <const uintptr_t *> held(self.kept, sources, np.uintp)
+        self.seeds = <const uint64_t *> held(self.kept, seeds, np.uint64)
+        self.counts = <const int64_t *> held(self.kept, counts, np.int64)
+        self.rates = <const double *> held(self.kept, rates, np.float64)
+        self.sums = <double *> held(self.kept, self.totals, np.float64, written=True)
+        self.ends = <int64_t *> held(self.kept, self.reached, np.int64, written=True)
 
     def stop(self):
         """Have every thread end after the step that it is at."""
@@ -139,16 +155,16 @@ cdef class Many:
 
     def train(self, Berth berth not None):
         """Train one network after another, until there are no more; for each thread to call."""
-        cdef int64_t[::1] order = np.arange(self.samples)
+        cdef Memory order = Memory(np.arange(self.samples, dtype=np.int64), np.int64, written=True)
         cdef Program program = berth.program
         cdef char *scratch = program.scratch_for(1)
         cdef Py_ssize_t network
         with nogil:
             while not atomic_load(&self.halt):
                 network = atomic_fetch_add(&self.next, 1)
-                if network >= self.seeds.shape[0]:
+                if network >= self.networks:
                     break
-                self.train_one(program, berth, network, &order[0], scratch)
+                self.train_one(program, berth, network, <int64_t *> order.at, scratch)
 
     cdef void train_one(
         self, Program program, Berth berth, Py_ssize_t network, int64_t *order, char *scratch
@@ -156,11 +172,13 @@ cdef class Many:
         cdef Run run
         cdef Py_ssize_t epoch = 0, steps = (self.samples + self.batch - 1) // self.batch
         cdef int64_t ending = WHOLE, after = 0
-        cdef const int64_t *before = &self.counts[network, 0]
+        cdef const int64_t *before = self.counts + 3 * network
+        cdef int64_t *end = self.ends + 3 * network
         cdef double began
         cdef double *sums
+        cdef const uintptr_t *vectors = self.vectors + network * self.vectors_each
         berth.take_in(
-            &self.vectors[network, 0], &self.sources[network, 0], self.seeds[network])
+            vectors, self.sources + network * self.sources_each, self.seeds[network])
         program.begin_run(&run, self.group)
         run.scratch = scratch
         run.order = order
@@ -170,7 +188,7 @@ cdef class Many:
         run.guard = True
         run.barrier.parts = 1
         run.halt = &self.halt
-        while epoch < self.rates.shape[0]:
+        while epoch < self.epochs:
             began = seconds_now()
             if self.shuffle:
                 program.instructions.permute(
@@ -181,7 +199,7 @@ cdef class Many:
             run.loss = run.correct = run.weight = 0
             work(&run, 0, 1)
             program.unpack_all()
-            sums = &self.sums[network, epoch, 0]
+            sums = self.sums + 4 * (network * self.epochs + epoch)
             sums[0], sums[1], sums[2] = run.loss, run.correct, run.weight
             sums[3] = seconds_now() - began
             if run.broken or run.stopped < steps or not berth.finite():
@@ -189,8 +207,8 @@ cdef class Many:
                 after = run.stopped
                 break
             epoch += 1
-            if epoch < self.rates.shape[0] and atomic_load(&self.halt):
+            if epoch < self.epochs and atomic_load(&self.halt):
                 ending = HALTED
                 break
-        berth.let_out(&self.vectors[network, 0])
-        self.ends[network, 0], self.ends[network, 1], self.ends[network, 2] = epoch, after, ending
+        berth.let_out(vectors)
+        end[0], end[1], end[2] = epoch, after, ending

@@ -1,5 +1,7 @@
 """What this machine can do at most, measured: multiplying and adding, and reading memory."""
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
 from time import perf_counter
 
 cdef extern from "peak.h":
@@ -32,21 +34,23 @@ def fma_peak(str dtype, double seconds):
     return operations / elapsed / 1e9
 
 
-def read_bandwidth(const double[::1] buffer, double seconds):
+def read_bandwidth(buffer, double seconds):
     """Return the GB/s at which one core reads `buffer` over and over for `seconds`."""
-    cdef Py_ssize_t size = buffer.shape[0], done, turn
+    cdef Py_buffer view
+    cdef Py_ssize_t done, turn
     cdef double began = perf_counter(), elapsed = 0, total = 0
-    cdef const double *start = &buffer[0]
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
     while elapsed < seconds or elapsed == 0:
         done = 0
         with nogil:
             while done < BYTES_BETWEEN_LOOKS_AT_THE_CLOCK:
-                turn = read_all(start, size)
+                turn = read_all(<const double *> view.buf, view.len // sizeof(double))
                 done += turn
                 if turn == 0:
                     break
         total += done
         elapsed = perf_counter() - began
+    PyBuffer_Release(&view)
     return total / elapsed / 1e9
 
 

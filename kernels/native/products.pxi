@@ -126,20 +126,25 @@ cdef void unpack(
                     panel.columns * sizeof(real))
 
 
-def pack_panels(const real[:, ::1] w, const real[::1] b, Py_ssize_t lanes, real[::1] panels):
-    cdef const real *bias = NULL if b is None else &b[0]
-    cdef Py_ssize_t used = (w.shape[0] + 1) * ((w.shape[1] + lanes - 1) // lanes * lanes)
-    with nogil:
-        pack(
-            &w[0, 0], bias, w.shape[0], w.shape[1], lanes, &panels[0], 0,
-            count_panels(w.shape[1], lanes))
-        memset(&panels[0] + used, 0, (panels.shape[0] - used) * sizeof(real))
+cdef Outcome pack_panels(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *w = <const real *> given[0].at
+    cdef const real *b = <const real *> given[1].at
+    cdef Py_ssize_t lanes = given[2].whole
+    cdef real *panels = <real *> given[3].at
+    cdef Py_ssize_t depth = given[0].shape[0], columns = given[0].shape[1]
+    cdef Py_ssize_t used = (depth + 1) * ((columns + lanes - 1) // lanes * lanes)
+    pack(w, b, depth, columns, lanes, panels, 0, count_panels(columns, lanes))
+    memset(panels + used, 0, (given[3].shape[0] - used) * sizeof(real))
+    return DONE
 
 
-def unpack_panels(const real[::1] panels, Py_ssize_t lanes, real[:, ::1] w, real[::1] b):
-    cdef real *bias = NULL if b is None else &b[0]
-    with nogil:
-        unpack(&panels[0], w.shape[0], w.shape[1], lanes, &w[0, 0], bias)
+cdef Outcome unpack_panels(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *panels = <const real *> given[0].at
+    cdef Py_ssize_t lanes = given[1].whole
+    cdef real *w = <real *> given[2].at
+    cdef real *b = <real *> given[3].at
+    unpack(panels, given[2].shape[0], given[2].shape[1], lanes, w, b)
+    return DONE
 
 
 cdef void forward(

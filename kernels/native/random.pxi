@@ -45,25 +45,33 @@ cdef extern from "random.h":
     ) noexcept nogil
 
 
-def philox4x32(const uint32_t[:, ::1] counter, const uint32_t[::1] key, uint32_t[:, ::1] words):
-    with nogil:
-        philox_of(&counter[0, 0], &key[0], &words[0, 0], counter.shape[0])
+cdef Outcome philox4x32(const Argument *given, const real *like) noexcept nogil:
+    cdef const uint32_t *counter = <const uint32_t *> given[0].at
+    cdef const uint32_t *key = <const uint32_t *> given[1].at
+    cdef uint32_t *words = <uint32_t *> given[2].at
+    philox_of(counter, key, words, given[0].shape[0])
+    return DONE
 
 
-def bits(uint64_t seed, uint64_t stream, uint64_t step, uint32_t[:, ::1] out):
+cdef Outcome bits(const Argument *given, const real *like) noexcept nogil:
+    cdef uint64_t seed = given[0].whole, stream = given[1].whole, step = given[2].whole
+    cdef uint32_t *out = <uint32_t *> given[3].at
+    cdef Py_ssize_t rows = given[3].shape[0], columns = given[3].shape[1]
     cdef Stream opened = open_stream(seed, stream, step)
-    with nogil:
-        draw_bits(&opened, &out[0, 0], out.shape[1], 0, out.shape[0], out.shape[1])
+    draw_bits(&opened, out, columns, 0, rows, columns)
+    return DONE
 
 
-def uniform(uint64_t seed, uint64_t stream, uint64_t step, real[:, ::1] out):
+cdef Outcome uniform(const Argument *given, const real *like) noexcept nogil:
+    cdef uint64_t seed = given[0].whole, stream = given[1].whole, step = given[2].whole
+    cdef real *out = <real *> given[3].at
+    cdef Py_ssize_t rows = given[3].shape[0], columns = given[3].shape[1]
     cdef Stream opened = open_stream(seed, stream, step)
-    cdef Py_ssize_t rows = out.shape[0], columns = out.shape[1]
-    with nogil:
-        if real is float:
-            uniform_float(&opened, &out[0, 0], columns, 0, rows, columns)
-        else:
-            uniform_double(&opened, &out[0, 0], columns, 0, rows, columns)
+    if real is float:
+        uniform_float(&opened, out, columns, 0, rows, columns)
+    else:
+        uniform_double(&opened, out, columns, 0, rows, columns)
+    return DONE
 
 
 cdef inline void add_noise(
@@ -96,32 +104,33 @@ cdef inline void drop_out(
         dropout_double(x, x_row, threshold, &opened, out, out_row, first_row, rows, columns)
 
 
-def normal(uint64_t seed, uint64_t stream, uint64_t step, real[:, ::1] out):
-    cdef Py_ssize_t rows = out.shape[0], columns = out.shape[1]
-    with nogil:
-        add_noise[real](
-            NULL, 0, 1, seed, stream, step, &out[0, 0], columns, 0, rows, columns)
+cdef Outcome normal(const Argument *given, const real *like) noexcept nogil:
+    cdef uint64_t seed = given[0].whole, stream = given[1].whole, step = given[2].whole
+    cdef real *out = <real *> given[3].at
+    cdef Py_ssize_t rows = given[3].shape[0], columns = given[3].shape[1]
+    add_noise(
+        <const real *> NULL, 0, <real> 1, seed, stream, step, out, columns, 0, rows, columns)
+    return DONE
 
 
-def gaussian_noise(
-    const real[:, ::1] x, double stddev, uint64_t seed, uint64_t stream, uint64_t step,
-    real[:, ::1] out
-):
-    cdef Py_ssize_t rows = x.shape[0], columns = x.shape[1]
-    with nogil:
-        add_noise(
-            &x[0, 0], columns, <real> stddev, seed, stream, step, &out[0, 0], columns, 0, rows,
-            columns)
+cdef Outcome gaussian_noise(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *x = <const real *> given[0].at
+    cdef real stddev = <real> given[1].number
+    cdef uint64_t seed = given[2].whole, stream = given[3].whole, step = given[4].whole
+    cdef real *out = <real *> given[5].at
+    cdef Py_ssize_t rows = given[0].shape[0], columns = given[0].shape[1]
+    add_noise(x, columns, stddev, seed, stream, step, out, columns, 0, rows, columns)
+    return DONE
 
 
-def dropout(
-    const real[:, ::1] x, double rate, uint64_t seed, uint64_t stream, uint64_t step,
-    real[:, ::1] out
-):
-    cdef Py_ssize_t rows = x.shape[0], columns = x.shape[1]
-    with nogil:
-        drop_out(
-            &x[0, 0], columns, rate, seed, stream, step, &out[0, 0], columns, 0, rows, columns)
+cdef Outcome dropout(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *x = <const real *> given[0].at
+    cdef double rate = given[1].number
+    cdef uint64_t seed = given[2].whole, stream = given[3].whole, step = given[4].whole
+    cdef real *out = <real *> given[5].at
+    cdef Py_ssize_t rows = given[0].shape[0], columns = given[0].shape[1]
+    drop_out(x, columns, rate, seed, stream, step, out, columns, 0, rows, columns)
+    return DONE
 
 
 cdef void permute(uint64_t seed, uint64_t epoch, Py_ssize_t size, int64_t *out) noexcept nogil:
@@ -142,6 +151,8 @@ cdef void permute(uint64_t seed, uint64_t epoch, Py_ssize_t size, int64_t *out) 
             out[other] = held
 
 
-def permutation(uint64_t seed, uint64_t epoch, int64_t[::1] out):
-    with nogil:
-        permute(seed, epoch, out.shape[0], &out[0])
+cdef Outcome permutation(const Argument *given, const real *like) noexcept nogil:
+    cdef uint64_t seed = given[0].whole, epoch = given[1].whole
+    cdef int64_t *out = <int64_t *> given[2].at
+    permute(seed, epoch, given[2].shape[0], out)
+    return DONE

@@ -18,24 +18,36 @@ cdef enum:
     MOST_PIECES = 16
 
 
-cdef class Workspace:
-    """Memory of one call, given back when the call is over."""
+cdef struct Workspace:
+    # Memory of one call, given back when the call is over.
+    void *pieces[MOST_PIECES]
+    int used
+    bint lacking
 
-    cdef void *pieces[MOST_PIECES]
-    cdef int used
 
-    cdef char *take(self, Py_ssize_t size) except NULL:
-        cdef void *memory = aligned_alloc(64, (size + 127) // 64 * 64)
-        if memory == NULL:
-            raise MemoryError
-        self.pieces[self.used] = memory
-        self.used += 1
-        return <char *> memory
+cdef inline Workspace opened() noexcept nogil:
+    cdef Workspace room
+    room.used = room.lacking = 0
+    return room
 
-    def __dealloc__(self):
-        cdef int i
-        for i in range(self.used):
-            free(self.pieces[i])
+
+cdef void *take(Workspace *room, Py_ssize_t size) noexcept nogil:
+    """Memory for so many bytes, or NULL, which the workspace then remembers."""
+    cdef void *memory = aligned_alloc(64, (size + 127) // 64 * 64)
+    if memory == NULL:
+        room.lacking = True
+        return NULL
+    room.pieces[room.used] = memory
+    room.used += 1
+    return memory
+
+
+cdef Outcome give_back(Workspace *room) noexcept nogil:
+    """Free what was taken, and tell whether it was all that was asked for."""
+    cdef int i
+    for i in range(room.used):
+        free(room.pieces[i])
+    return NO_MEMORY if room.lacking else DONE
 
 
 cdef inline Py_ssize_t groups_of(Py_ssize_t samples, const real *like) noexcept nogil:
@@ -64,25 +76,26 @@ cdef Operation blank() noexcept nogil:
 
 
 cdef Rows room_in_lanes(
-    Workspace room, Py_ssize_t samples, Py_ssize_t elements, const real *like
-) except *:
+    Workspace *room, Py_ssize_t samples, Py_ssize_t elements, const real *like
+) noexcept nogil:
     cdef Rows rows
     rows.stride = elements * lanes_of(like)
-    rows.at = room.take(groups_of(samples, like) * rows.stride * sizeof(real))
+    rows.at = <char *> take(room, groups_of(samples, like) * rows.stride * sizeof(real))
     rows.flip = 0
     return rows
 
 
 cdef Rows in_lanes(
-    Workspace room, const real *x, Py_ssize_t samples, Py_ssize_t elements
-) except *:
-    """Bring rows into the lanes."""
+    Workspace *room, const real *x, Py_ssize_t samples, Py_ssize_t elements
+) noexcept nogil:
+    """Bring rows into the lanes, if there is memory for them."""
     cdef Rows rows = room_in_lanes(room, samples, elements, x)
     cdef Operation op = blank()
     op.x.at = <char *> x
     op.x.stride = op.columns = elements
     op.out = rows
-    run_alone(&op, TO_LANES, samples, <real *> NULL)
+    if not room.lacking:
+        run_alone(&op, TO_LANES, samples, <real *> NULL)
     return rows
 
 
@@ -96,8 +109,8 @@ cdef void in_rows(Rows rows, real *out, Py_ssize_t samples, Py_ssize_t elements)
 
 
 cdef Rows surrounded(
-    Workspace room, Rows x, Geometry *geometry, Py_ssize_t samples, const real *like
-) except *:
+    Workspace *room, Rows x, Geometry *geometry, Py_ssize_t samples, const real *like
+) noexcept nogil:
     """Put zeros around an input, and say so in its geometry; an input without any stays."""
     cdef Operation op = blank()
     cdef Py_ssize_t height, width
@@ -108,7 +121,8 @@ cdef Rows surrounded(
     height = (geometry.out_height - 1) * geometry.stride_height + geometry.window_height
     width = (geometry.out_width - 1) * geometry.stride_width + geometry.window_width
     op.out = room_in_lanes(room, samples, height * width * geometry.channels, like)
-    run_alone(&op, SURROUND, samples, <real *> NULL)
+    if not room.lacking:
+        run_alone(&op, SURROUND, samples, <real *> NULL)
     geometry.height, geometry.width = height, width
     geometry.pad_top = geometry.pad_left = 0
     return op.out
@@ -124,22 +138,24 @@ cdef inline bint reach(const Geometry *geometry) noexcept nogil:
 
 
 cdef inline Geometry geometry_of(
-    const Py_ssize_t *image, const Py_ssize_t *result, Py_ssize_t window_height,
-    Py_ssize_t window_width, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t pad_top,
-    Py_ssize_t pad_left
+    const Argument *image, const Argument *result, Py_ssize_t window_height,
+    Py_ssize_t window_width, const Argument *strides
 ) noexcept nogil:
+    """The four settings from `strides` on are the strides and what stands above and to the left."""
     cdef Geometry geometry
-    geometry.height, geometry.width, geometry.channels = image[1], image[2], image[3]
-    geometry.out_height, geometry.out_width = result[1], result[2]
-    geometry.out_channels = result[3]
+    geometry.height, geometry.width = image.shape[1], image.shape[2]
+    geometry.channels = image.shape[3]
+    geometry.out_height, geometry.out_width = result.shape[1], result.shape[2]
+    geometry.out_channels = result.shape[3]
     geometry.window_height, geometry.window_width = window_height, window_width
-    geometry.stride_height, geometry.stride_width = stride_h, stride_w
-    geometry.pad_top, geometry.pad_left = pad_top, pad_left
+    geometry.stride_height, geometry.stride_width = strides[0].whole, strides[1].whole
+    geometry.pad_top, geometry.pad_left = strides[2].whole, strides[3].whole
     return geometry
 
 
-cdef inline Py_ssize_t size_of(const Py_ssize_t *shape) noexcept nogil:
-    return shape[1] * shape[2] * shape[3]
+cdef inline Py_ssize_t size_of(const Argument *array) noexcept nogil:
+    """The elements of a sample of four axes."""
+    return array.shape[1] * array.shape[2] * array.shape[3]
 
 
 cdef void add_partials(
@@ -154,287 +170,277 @@ cdef void add_partials(
             out[i] += partial[group * row + i]
 
 
-def conv2d(
-    const real[:, :, :, ::1] x, const real[:, :, :, ::1] w, const real[::1] b,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t pad_top, Py_ssize_t pad_left,
-    real[:, :, :, ::1] out
-):
-    cdef Workspace room = Workspace()
+cdef Outcome conv2d(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *x = &given[0]
+    cdef const Argument *w = &given[1]
+    cdef const Argument *strides = &given[3]
+    cdef const Argument *out = &given[7]
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = x.shape[0]
     cdef Operation op = blank()
-    cdef Rows given = in_lanes(room, &x[0, 0, 0, 0], samples, size_of(x.shape))
-    op.geometry = geometry_of(
-        x.shape, out.shape, w.shape[0], w.shape[1], stride_h, stride_w, pad_top, pad_left)
-    op.x = surrounded(room, given, &op.geometry, samples, <real *> NULL)
-    op.weights = <void *> &w[0, 0, 0, 0]
-    op.beta = NULL if b is None else <void *> &b[0]
-    op.out = room_in_lanes(room, samples, size_of(out.shape), <real *> NULL)
-    with nogil:
+    cdef Rows taken = in_lanes(&room, <const real *> x.at, samples, size_of(x))
+    op.geometry = geometry_of(x, out, w.shape[0], w.shape[1], strides)
+    op.x = surrounded(&room, taken, &op.geometry, samples, like)
+    op.weights, op.beta = w.at, given[2].at
+    op.out = room_in_lanes(&room, samples, size_of(out), like)
+    if not room.lacking:
         run_alone(&op, CONVOLUTION, samples, <real *> NULL)
-        in_rows(op.out, &out[0, 0, 0, 0], samples, size_of(out.shape))
+        in_rows(op.out, <real *> out.at, samples, size_of(out))
+    return give_back(&room)
 
 
-def conv2d_backward(
-    const real[:, :, :, ::1] grad, const real[:, :, :, ::1] x, const real[:, :, :, ::1] w,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t pad_top, Py_ssize_t pad_left,
-    real[:, :, :, ::1] dw, real[::1] db, real[:, :, :, ::1] dx
-):
-    cdef Workspace room = Workspace()
-    cdef Py_ssize_t samples = x.shape[0], groups = groups_of(samples, <real *> NULL)
+cdef Outcome conv2d_backward(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *grad = &given[0]
+    cdef const Argument *x = &given[1]
+    cdef const Argument *w = &given[2]
+    cdef const Argument *strides = &given[3]
+    cdef real *dw = <real *> given[7].at
+    cdef real *db = <real *> given[8].at
+    cdef real *dx = <real *> given[9].at
+    cdef Workspace room = opened()
+    cdef Py_ssize_t samples = x.shape[0], groups = groups_of(samples, like)
     cdef Py_ssize_t weights = w.shape[0] * w.shape[1] * w.shape[2] * w.shape[3]
     cdef Py_ssize_t channels = w.shape[3]
-    cdef real *weight = NULL if dw is None else &dw[0, 0, 0, 0]
-    cdef real *bias = NULL if db is None else &db[0]
-    cdef real *input = NULL if dx is None else &dx[0, 0, 0, 0]
     cdef real *partial
     cdef Operation op = blank()
-    cdef Rows given
-    op.geometry = geometry_of(
-        x.shape, grad.shape, w.shape[0], w.shape[1], stride_h, stride_w, pad_top, pad_left)
-    op.grad = in_lanes(room, &grad[0, 0, 0, 0], samples, size_of(grad.shape))
-    op.weights = <void *> &w[0, 0, 0, 0]
-    if input != NULL:
-        op.out = room_in_lanes(room, samples, size_of(x.shape), input)
-        with nogil:
-            run_alone(&op, CONVOLUTION_INPUT_GRADIENT, samples, input)
-            in_rows(op.out, input, samples, size_of(x.shape))
-    if weight == NULL and bias == NULL:
-        return
-    given = in_lanes(room, &x[0, 0, 0, 0], samples, size_of(x.shape))
-    op.x = surrounded(room, given, &op.geometry, samples, <real *> NULL)
-    op.biased = True
-    op.partial_row = weights + channels
-    op.partial = room.take(groups * op.partial_row * sizeof(real))
-    partial = <real *> op.partial
-    with nogil:
-        run_alone(&op, CONVOLUTION_WEIGHT_GRADIENT, samples, <real *> NULL)
-        if weight != NULL:
-            add_partials(partial, op.partial_row, groups, weight, 0, weights)
-        if bias != NULL:
-            add_partials(partial + weights, op.partial_row, groups, bias, 0, channels)
+    cdef Rows taken
+    op.geometry = geometry_of(x, grad, w.shape[0], w.shape[1], strides)
+    op.grad = in_lanes(&room, <const real *> grad.at, samples, size_of(grad))
+    op.weights = w.at
+    if dx != NULL:
+        op.out = room_in_lanes(&room, samples, size_of(x), like)
+        if not room.lacking:
+            run_alone(&op, CONVOLUTION_INPUT_GRADIENT, samples, <real *> NULL)
+            in_rows(op.out, dx, samples, size_of(x))
+    if dw != NULL or db != NULL:
+        taken = in_lanes(&room, <const real *> x.at, samples, size_of(x))
+        op.x = surrounded(&room, taken, &op.geometry, samples, like)
+        op.biased = True
+        op.partial_row = weights + channels
+        op.partial = take(&room, groups * op.partial_row * sizeof(real))
+        partial = <real *> op.partial
+        if not room.lacking:
+            run_alone(&op, CONVOLUTION_WEIGHT_GRADIENT, samples, <real *> NULL)
+            if dw != NULL:
+                add_partials(partial, op.partial_row, groups, dw, 0, weights)
+            if db != NULL:
+                add_partials(partial + weights, op.partial_row, groups, db, 0, channels)
+    return give_back(&room)
 
 
-cdef inline void pool(
-    OperationKind kind, const real[:, :, :, ::1] x, Geometry geometry, real[:, :, :, ::1] out
-) except *:
-    cdef Workspace room = Workspace()
+cdef inline Outcome pool(
+    OperationKind kind, const Argument *x, const Argument *window, const Argument *out,
+    const real *like
+) noexcept nogil:
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = x.shape[0]
     cdef Operation op = blank()
-    op.geometry = geometry
-    op.x = in_lanes(room, &x[0, 0, 0, 0], samples, size_of(x.shape))
-    op.out = room_in_lanes(room, samples, size_of(out.shape), <real *> NULL)
-    with nogil:
+    op.geometry = geometry_of(x, out, window[0].whole, window[1].whole, &window[2])
+    op.x = in_lanes(&room, <const real *> x.at, samples, size_of(x))
+    op.out = room_in_lanes(&room, samples, size_of(out), like)
+    if not room.lacking:
         run_alone(&op, kind, samples, <real *> NULL)
-        in_rows(op.out, &out[0, 0, 0, 0], samples, size_of(out.shape))
+        in_rows(op.out, <real *> out.at, samples, size_of(out))
+    return give_back(&room)
 
 
-def max_pool(
-    const real[:, :, :, ::1] x, Py_ssize_t size_h, Py_ssize_t size_w, Py_ssize_t stride_h,
-    Py_ssize_t stride_w, Py_ssize_t pad_top, Py_ssize_t pad_left, real[:, :, :, ::1] out
-):
-    pool(
-        MAX_POOL, x, geometry_of(
-            x.shape, out.shape, size_h, size_w, stride_h, stride_w, pad_top, pad_left), out)
+cdef Outcome max_pool(const Argument *given, const real *like) noexcept nogil:
+    return pool(MAX_POOL, &given[0], &given[1], &given[7], like)
 
 
-def avg_pool(
-    const real[:, :, :, ::1] x, Py_ssize_t size_h, Py_ssize_t size_w, Py_ssize_t stride_h,
-    Py_ssize_t stride_w, Py_ssize_t pad_top, Py_ssize_t pad_left, real[:, :, :, ::1] out
-):
-    pool(
-        AVG_POOL, x, geometry_of(
-            x.shape, out.shape, size_h, size_w, stride_h, stride_w, pad_top, pad_left), out)
+cdef Outcome avg_pool(const Argument *given, const real *like) noexcept nogil:
+    return pool(AVG_POOL, &given[0], &given[1], &given[7], like)
 
 
-def max_pool_backward(
-    const real[:, :, :, ::1] grad, const real[:, :, :, ::1] x, Py_ssize_t size_h,
-    Py_ssize_t size_w, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t pad_top,
-    Py_ssize_t pad_left, real[:, :, :, ::1] dx
-):
-    cdef Workspace room = Workspace()
-    cdef Py_ssize_t samples = x.shape[0]
-    cdef Operation op = blank()
-    op.geometry = geometry_of(
-        x.shape, grad.shape, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
-    op.x = in_lanes(room, &x[0, 0, 0, 0], samples, size_of(x.shape))
-    op.grad = in_lanes(room, &grad[0, 0, 0, 0], samples, size_of(grad.shape))
-    op.out = room_in_lanes(room, samples, size_of(x.shape), <real *> NULL)
-    with nogil:
-        run_alone(&op, MAX_POOL_BACKWARD, samples, <real *> NULL)
-        in_rows(op.out, &dx[0, 0, 0, 0], samples, size_of(x.shape))
-
-
-def avg_pool_backward(
-    const real[:, :, :, ::1] grad, Py_ssize_t size_h, Py_ssize_t size_w, Py_ssize_t stride_h,
-    Py_ssize_t stride_w, Py_ssize_t pad_top, Py_ssize_t pad_left, real[:, :, :, ::1] dx
-):
-    cdef Workspace room = Workspace()
+cdef inline Outcome pool_backward(
+    OperationKind kind, const Argument *grad, const Argument *x, const Argument *window,
+    const Argument *dx, const real *like
+) noexcept nogil:
+    """The images are only asked for their largest numbers; without them `x` is NULL."""
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = grad.shape[0]
     cdef Operation op = blank()
-    op.geometry = geometry_of(
-        dx.shape, grad.shape, size_h, size_w, stride_h, stride_w, pad_top, pad_left)
-    op.grad = in_lanes(room, &grad[0, 0, 0, 0], samples, size_of(grad.shape))
-    op.out = room_in_lanes(room, samples, size_of(dx.shape), <real *> NULL)
-    with nogil:
-        run_alone(&op, AVG_POOL_BACKWARD, samples, <real *> NULL)
-        in_rows(op.out, &dx[0, 0, 0, 0], samples, size_of(dx.shape))
+    op.geometry = geometry_of(dx, grad, window[0].whole, window[1].whole, &window[2])
+    if x != NULL:
+        op.x = in_lanes(&room, <const real *> x.at, samples, size_of(x))
+    op.grad = in_lanes(&room, <const real *> grad.at, samples, size_of(grad))
+    op.out = room_in_lanes(&room, samples, size_of(dx), like)
+    if not room.lacking:
+        run_alone(&op, kind, samples, <real *> NULL)
+        in_rows(op.out, <real *> dx.at, samples, size_of(dx))
+    return give_back(&room)
 
 
-cdef inline void *address_of(const real[::1] vector) noexcept nogil:
-    return NULL if vector is None else <void *> &vector[0]
+cdef Outcome max_pool_backward(const Argument *given, const real *like) noexcept nogil:
+    return pool_backward(MAX_POOL_BACKWARD, &given[0], &given[1], &given[2], &given[8], like)
 
 
-def batch_norm(
-    const real[:, :, ::1] x, const real[::1] gamma, const real[::1] beta,
-    real[::1] running_mean, real[::1] running_variance, double momentum, double epsilon,
-    real[::1] mean, real[::1] inverse, real[:, :, ::1] out
-):
-    cdef Workspace room = Workspace()
+cdef Outcome avg_pool_backward(const Argument *given, const real *like) noexcept nogil:
+    return pool_backward(AVG_POOL_BACKWARD, &given[0], NULL, &given[1], &given[7], like)
+
+
+cdef Outcome batch_norm(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *x = &given[0]
+    cdef real *out = <real *> given[9].at
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = x.shape[0], elements = x.shape[1] * x.shape[2]
     cdef Operation op = blank()
     op.positions, op.columns = x.shape[1], x.shape[2]
-    op.settings[0], op.parameter = momentum, epsilon
-    op.gamma, op.beta = address_of(gamma), address_of(beta)
-    op.mean, op.inverse = <void *> &mean[0], <void *> &inverse[0]
-    op.running_mean, op.running_variance = <void *> &running_mean[0], <void *> &running_variance[0]
-    op.x = in_lanes(room, &x[0, 0, 0], samples, elements)
-    op.out = room_in_lanes(room, samples, elements, <real *> NULL)
+    op.gamma, op.beta = given[1].at, given[2].at
+    op.running_mean, op.running_variance = given[3].at, given[4].at
+    op.settings[0] = given[5].number  # momentum
+    op.parameter = given[6].number  # epsilon
+    op.mean, op.inverse = given[7].at, given[8].at
+    op.x = in_lanes(&room, <const real *> x.at, samples, elements)
+    op.out = room_in_lanes(&room, samples, elements, like)
     op.partial_row = 2 * op.columns
-    op.partial = room.take(groups_of(samples, <real *> NULL) * op.partial_row * sizeof(double))
-    with nogil:
+    op.partial = take(&room, groups_of(samples, like) * op.partial_row * sizeof(double))
+    if not room.lacking:
         run_alone(&op, MOMENTS, samples, <real *> NULL)
         run_alone(&op, JOIN_MOMENTS, samples, <real *> NULL)
         run_alone(&op, NORMALIZE, samples, <real *> NULL)
-        in_rows(op.out, &out[0, 0, 0], samples, elements)
+        in_rows(op.out, out, samples, elements)
+    return give_back(&room)
 
 
 cdef void normalization_backward(
-    Workspace room, Operation *op, const real *grad, const real *x, Py_ssize_t samples,
-    void *dgamma, void *dbeta, bint moves, real *dx
-) except *:
+    Workspace *room, Operation *op, const Argument *grad, const Argument *x, void *dgamma,
+    void *dbeta, bint moves, real *dx
+) noexcept nogil:
     """The gradients of a normalization, whose `mean` and `inverse` may move with x."""
-    cdef Py_ssize_t elements = op.positions * op.columns
+    cdef Py_ssize_t samples = x.shape[0], elements = op.positions * op.columns
     cdef void *gamma = op.gamma
-    op.x = in_lanes(room, x, samples, elements)
-    op.grad = in_lanes(room, grad, samples, elements)
-    op.out = room_in_lanes(room, samples, elements, x)
+    op.x = in_lanes(room, <const real *> x.at, samples, elements)
+    op.grad = in_lanes(room, <const real *> grad.at, samples, elements)
+    op.out = room_in_lanes(room, samples, elements, <const real *> NULL)
     op.partial_row = 2 * op.columns
-    op.partial = room.take(groups_of(samples, x) * op.partial_row * sizeof(double))
-    op.means = room.take(2 * op.columns * sizeof(real))
-    with nogil:
-        run_alone(op, NORMALIZE_SUMS, samples, <real *> NULL)
-        op.gamma, op.beta = dgamma, dbeta
-        run_alone(op, JOIN_SUMS, samples, <real *> NULL)
-        if dx == NULL:
-            return
-        op.gamma = gamma
-        if not moves:
-            op.means = NULL
-        run_alone(op, NORMALIZE_BACKWARD, samples, <real *> NULL)
-        in_rows(op.out, dx, samples, elements)
+    op.partial = take(room, groups_of(samples, dx) * op.partial_row * sizeof(double))
+    op.means = take(room, 2 * op.columns * sizeof(real))
+    if room.lacking:
+        return
+    run_alone(op, NORMALIZE_SUMS, samples, <real *> NULL)
+    op.gamma, op.beta = dgamma, dbeta
+    run_alone(op, JOIN_SUMS, samples, <real *> NULL)
+    if dx == NULL:
+        return
+    op.gamma = gamma
+    if not moves:
+        op.means = NULL
+    run_alone(op, NORMALIZE_BACKWARD, samples, <real *> NULL)
+    in_rows(op.out, dx, samples, elements)
 
 
-def batch_norm_backward(
-    const real[:, :, ::1] grad, const real[:, :, ::1] x, const real[::1] gamma,
-    const real[::1] mean, const real[::1] inverse, real[::1] dgamma, real[::1] dbeta,
-    real[:, :, ::1] dx
-):
+cdef Outcome batch_norm_backward(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *grad = &given[0]
+    cdef const Argument *x = &given[1]
+    cdef void *dgamma = given[5].at
+    cdef void *dbeta = given[6].at
+    cdef real *dx = <real *> given[7].at
+    cdef Workspace room = opened()
     cdef Operation op = blank()
     op.positions, op.columns = x.shape[1], x.shape[2]
-    op.gamma = address_of(gamma)
-    op.mean, op.inverse = <void *> &mean[0], <void *> &inverse[0]
-    normalization_backward(
-        Workspace(), &op, &grad[0, 0, 0], &x[0, 0, 0], x.shape[0], address_of(dgamma),
-        address_of(dbeta), True, NULL if dx is None else &dx[0, 0, 0])
+    op.gamma, op.mean, op.inverse = given[2].at, given[3].at, given[4].at
+    normalization_backward(&room, &op, grad, x, dgamma, dbeta, True, dx)
+    return give_back(&room)
 
 
-def normalize(
-    const real[:, :, ::1] x, const real[::1] mean, const real[::1] variance,
-    const real[::1] gamma, const real[::1] beta, double epsilon, real[:, :, ::1] out
-):
-    cdef Workspace room = Workspace()
+cdef Outcome normalize(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *x = &given[0]
+    cdef real *out = <real *> given[6].at
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = x.shape[0], elements = x.shape[1] * x.shape[2]
     cdef Operation op = blank()
-    op.positions, op.columns, op.parameter = x.shape[1], x.shape[2], epsilon
-    op.gamma, op.beta = address_of(gamma), address_of(beta)
-    op.mean, op.running_variance = <void *> &mean[0], <void *> &variance[0]
-    op.inverse = room.take(op.columns * sizeof(real))
-    op.x = in_lanes(room, &x[0, 0, 0], samples, elements)
-    op.out = room_in_lanes(room, samples, elements, <real *> NULL)
-    with nogil:
+    op.positions, op.columns = x.shape[1], x.shape[2]
+    op.mean, op.running_variance = given[1].at, given[2].at
+    op.gamma, op.beta = given[3].at, given[4].at
+    op.parameter = given[5].number  # epsilon
+    op.inverse = take(&room, op.columns * sizeof(real))
+    op.x = in_lanes(&room, <const real *> x.at, samples, elements)
+    op.out = room_in_lanes(&room, samples, elements, like)
+    if not room.lacking:
         run_alone(&op, INVERT_ROOTS, samples, <real *> NULL)
         run_alone(&op, NORMALIZE, samples, <real *> NULL)
-        in_rows(op.out, &out[0, 0, 0], samples, elements)
+        in_rows(op.out, out, samples, elements)
+    return give_back(&room)
 
 
-def normalize_backward(
-    const real[:, :, ::1] grad, const real[:, :, ::1] x, const real[::1] mean,
-    const real[::1] variance, const real[::1] gamma, double epsilon, real[::1] dgamma,
-    real[::1] dbeta, real[:, :, ::1] dx
-):
-    cdef Workspace room = Workspace()
+cdef Outcome normalize_backward(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *grad = &given[0]
+    cdef const Argument *x = &given[1]
+    cdef void *dgamma = given[6].at
+    cdef void *dbeta = given[7].at
+    cdef real *dx = <real *> given[8].at
+    cdef Workspace room = opened()
     cdef Operation op = blank()
-    op.positions, op.columns, op.parameter = x.shape[1], x.shape[2], epsilon
-    op.gamma = address_of(gamma)
-    op.mean, op.running_variance = <void *> &mean[0], <void *> &variance[0]
-    op.inverse = room.take(op.columns * sizeof(real))
-    run_alone(&op, INVERT_ROOTS, x.shape[0], <real *> NULL)
-    normalization_backward(
-        room, &op, &grad[0, 0, 0], &x[0, 0, 0], x.shape[0], address_of(dgamma),
-        address_of(dbeta), False, NULL if dx is None else &dx[0, 0, 0])
+    op.positions, op.columns = x.shape[1], x.shape[2]
+    op.mean, op.running_variance = given[2].at, given[3].at
+    op.gamma = given[4].at
+    op.parameter = given[5].number  # epsilon
+    op.inverse = take(&room, op.columns * sizeof(real))
+    if not room.lacking:
+        run_alone(&op, INVERT_ROOTS, x.shape[0], <real *> NULL)
+        normalization_backward(&room, &op, grad, x, dgamma, dbeta, False, dx)
+    return give_back(&room)
 
 
-def layer_norm(
-    const real[:, :, ::1] x, const real[::1] gamma, const real[::1] beta, double epsilon,
-    real[:, ::1] mean, real[:, ::1] inverse, real[:, :, ::1] out
-):
-    cdef Workspace room = Workspace()
+cdef Outcome layer_norm(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *x = &given[0]
+    cdef real *mean = <real *> given[4].at
+    cdef real *inverse = <real *> given[5].at
+    cdef real *out = <real *> given[6].at
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = x.shape[0], elements = x.shape[1] * x.shape[2]
     cdef Operation op = blank()
-    op.positions, op.columns, op.parameter = x.shape[1], x.shape[2], epsilon
-    op.gamma, op.beta = address_of(gamma), address_of(beta)
-    op.x = in_lanes(room, &x[0, 0, 0], samples, elements)
-    op.stored = room_in_lanes(room, samples, op.positions, <real *> NULL)
-    op.pre = room_in_lanes(room, samples, op.positions, <real *> NULL)
-    op.out = room_in_lanes(room, samples, elements, <real *> NULL)
-    with nogil:
+    op.positions, op.columns = x.shape[1], x.shape[2]
+    op.gamma, op.beta = given[1].at, given[2].at
+    op.parameter = given[3].number  # epsilon
+    op.x = in_lanes(&room, <const real *> x.at, samples, elements)
+    op.stored = room_in_lanes(&room, samples, op.positions, like)
+    op.pre = room_in_lanes(&room, samples, op.positions, like)
+    op.out = room_in_lanes(&room, samples, elements, like)
+    if not room.lacking:
         run_alone(&op, LAYER_NORM, samples, <real *> NULL)
-        in_rows(op.stored, &mean[0, 0], samples, op.positions)
-        in_rows(op.pre, &inverse[0, 0], samples, op.positions)
-        in_rows(op.out, &out[0, 0, 0], samples, elements)
+        in_rows(op.stored, mean, samples, op.positions)
+        in_rows(op.pre, inverse, samples, op.positions)
+        in_rows(op.out, out, samples, elements)
+    return give_back(&room)
 
 
-def layer_norm_backward(
-    const real[:, :, ::1] grad, const real[:, :, ::1] x, const real[::1] gamma,
-    const real[:, ::1] mean, const real[:, ::1] inverse, real[::1] dgamma, real[::1] dbeta,
-    real[:, :, ::1] dx
-):
-    cdef Workspace room = Workspace()
+cdef Outcome layer_norm_backward(const Argument *given, const real *like) noexcept nogil:
+    cdef const Argument *x = &given[1]
+    cdef const real *grad = <const real *> given[0].at
+    cdef const real *mean = <const real *> given[3].at
+    cdef const real *inverse = <const real *> given[4].at
+    cdef real *dgamma = <real *> given[5].at
+    cdef real *dbeta = <real *> given[6].at
+    cdef real *dx = <real *> given[7].at
+    cdef Workspace room = opened()
     cdef Py_ssize_t samples = x.shape[0], elements = x.shape[1] * x.shape[2]
-    cdef Py_ssize_t channels = x.shape[2], groups = groups_of(samples, <real *> NULL)
+    cdef Py_ssize_t channels = x.shape[2], groups = groups_of(samples, like)
     cdef real *partial
     cdef real *scratch
     cdef Operation op = blank()
     op.positions, op.columns = x.shape[1], channels
-    op.gamma = address_of(gamma)
-    op.x = in_lanes(room, &x[0, 0, 0], samples, elements)
-    op.grad = in_lanes(room, &grad[0, 0, 0], samples, elements)
-    op.stored = in_lanes(room, &mean[0, 0], samples, op.positions)
-    op.pre = in_lanes(room, &inverse[0, 0], samples, op.positions)
-    if dx is not None:
-        op.out = room_in_lanes(room, samples, elements, <real *> NULL)
+    op.gamma = given[2].at
+    op.x = in_lanes(&room, <const real *> x.at, samples, elements)
+    op.grad = in_lanes(&room, grad, samples, elements)
+    op.stored = in_lanes(&room, mean, samples, op.positions)
+    op.pre = in_lanes(&room, inverse, samples, op.positions)
+    if dx != NULL:
+        op.out = room_in_lanes(&room, samples, elements, like)
     op.partial_row = 2 * channels
-    op.partial = room.take(groups * op.partial_row * sizeof(real))
+    op.partial = take(&room, groups * op.partial_row * sizeof(real))
     partial = <real *> op.partial
-    scratch = <real *> room.take(2 * channels * lanes_of(partial) * sizeof(real))
-    with nogil:
+    scratch = <real *> take(&room, 2 * channels * lanes_of(like) * sizeof(real))
+    if not room.lacking:
         run_alone(&op, LAYER_NORM_BACKWARD, samples, scratch)
-        if dgamma is not None:
-            add_partials(partial, op.partial_row, groups, &dgamma[0], 0, channels)
-        if dbeta is not None:
-            add_partials(partial + channels, op.partial_row, groups, &dbeta[0], 0, channels)
-        if dx is not None:
-            in_rows(op.out, &dx[0, 0, 0], samples, elements)
+        if dgamma != NULL:
+            add_partials(partial, op.partial_row, groups, dgamma, 0, channels)
+        if dbeta != NULL:
+            add_partials(partial + channels, op.partial_row, groups, dbeta, 0, channels)
+        if dx != NULL:
+            in_rows(op.out, dx, samples, elements)
+    return give_back(&room)
 
 
 cdef void look_up(
@@ -465,17 +471,22 @@ cdef void add_looked_up(
                     dw[wanted * width + j] += grad[row * grad_row + place * width + j]
 
 
-def embedding(const real[:, ::1] x, const real[:, ::1] w, real[:, :, ::1] out):
-    cdef Py_ssize_t places = x.shape[1], width = w.shape[1]
-    with nogil:
-        look_up(
-            &x[0, 0], places, &w[0, 0], places, width, &out[0, 0, 0], places * width, 0,
-            x.shape[0])
+cdef Outcome embedding(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *x = <const real *> given[0].at
+    cdef const real *w = <const real *> given[1].at
+    cdef real *out = <real *> given[2].at
+    cdef Py_ssize_t samples = given[0].shape[0], places = given[0].shape[1]
+    cdef Py_ssize_t width = given[1].shape[1]
+    look_up(x, places, w, places, width, out, places * width, 0, samples)
+    return DONE
 
 
-def embedding_backward(const real[:, :, ::1] grad, const real[:, ::1] x, real[:, ::1] dw):
-    cdef Py_ssize_t places = x.shape[1], width = dw.shape[1]
-    with nogil:
-        add_looked_up(
-            &grad[0, 0, 0], places * width, &x[0, 0], places, x.shape[0], places, width,
-            &dw[0, 0], 0, dw.shape[0])
+cdef Outcome embedding_backward(const Argument *given, const real *like) noexcept nogil:
+    cdef const real *grad = <const real *> given[0].at
+    cdef const real *x = <const real *> given[1].at
+    cdef real *dw = <real *> given[2].at
+    cdef Py_ssize_t samples = given[1].shape[0], places = given[1].shape[1]
+    cdef Py_ssize_t words = given[2].shape[0], width = given[2].shape[1]
+    add_looked_up(
+        grad, places * width, x, places, samples, places, width, dw, 0, words)
+    return DONE

@@ -89,106 +89,108 @@ cdef inline Patch whole(Py_ssize_t size) noexcept nogil:
     return patch
 
 
-def sgd(
-    real[::1] parameters, const real[::1] gradients, real[::1] velocity, double learning_rate,
-    double momentum, double dampening, bint nesterov, double weight_decay, int64_t step
-):
+cdef Outcome sgd(const Argument *given, const real *like) noexcept nogil:
+    cdef real *parameters = <real *> given[0].at
+    cdef const real *gradients = <const real *> given[1].at
+    cdef real *velocity = <real *> given[2].at
+    cdef double learning_rate = given[3].number, momentum = given[4].number
+    cdef double dampening = given[5].number
+    cdef bint nesterov = given[6].whole
+    cdef double weight_decay = given[7].number
+    cdef int64_t step = given[8].whole
+    cdef Patch all = whole(given[0].shape[0])
     cdef SgdOptions_float single
     cdef SgdOptions_double twice
-    cdef real *moving = NULL if velocity is None else &velocity[0]
-    with nogil:
-        if real is float:
-            single = sgd_options_float(
-                learning_rate, momentum, dampening, nesterov, weight_decay, step)
-            sgd_float(
-                &single, &parameters[0], &gradients[0], moving, whole(parameters.shape[0]))
-        else:
-            twice = sgd_options_double(
-                learning_rate, momentum, dampening, nesterov, weight_decay, step)
-            sgd_double(
-                &twice, &parameters[0], &gradients[0], moving, whole(parameters.shape[0]))
+    if real is float:
+        single = sgd_options_float(
+            learning_rate, momentum, dampening, nesterov, weight_decay, step)
+        sgd_float(&single, parameters, gradients, velocity, all)
+    else:
+        twice = sgd_options_double(
+            learning_rate, momentum, dampening, nesterov, weight_decay, step)
+        sgd_double(&twice, parameters, gradients, velocity, all)
+    return DONE
 
 
-def adam(
-    real[::1] parameters, const real[::1] gradients, real[::1] first_moment,
-    real[::1] second_moment, double learning_rate, double beta_1, double beta_2, double epsilon,
-    double weight_decay, int64_t step
-):
+cdef inline Outcome adaptive_moments(
+    const Argument *given, bint decoupled, const real *like
+) noexcept nogil:
+    """Adam, or AdamW where the decay of the weights is decoupled from their gradient."""
+    cdef real *parameters = <real *> given[0].at
+    cdef const real *gradients = <const real *> given[1].at
+    cdef real *first_moment = <real *> given[2].at
+    cdef real *second_moment = <real *> given[3].at
+    cdef double learning_rate = given[4].number, beta_1 = given[5].number
+    cdef double beta_2 = given[6].number, epsilon = given[7].number
+    cdef double weight_decay = given[8].number
+    cdef int64_t step = given[9].whole
+    cdef double[2] powers = [pow(beta_1, <double> step), pow(beta_2, <double> step)]
+    cdef Patch all = whole(given[0].shape[0])
     cdef AdamOptions_float single
     cdef AdamOptions_double twice
-    cdef double[2] powers = [pow(beta_1, <double> step), pow(beta_2, <double> step)]
-    with nogil:
-        if real is float:
+    if real is float:
+        if decoupled:
+            single = adamw_options_float(
+                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
+        else:
             single = adam_options_float(
                 learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
-            adam_float(
-                &single, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
-                whole(parameters.shape[0]))
+        adam_float(&single, parameters, gradients, first_moment, second_moment, all)
+    else:
+        if decoupled:
+            twice = adamw_options_double(
+                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
         else:
             twice = adam_options_double(
                 learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
-            adam_double(
-                &twice, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
-                whole(parameters.shape[0]))
+        adam_double(&twice, parameters, gradients, first_moment, second_moment, all)
+    return DONE
 
 
-def adamw(
-    real[::1] parameters, const real[::1] gradients, real[::1] first_moment,
-    real[::1] second_moment, double learning_rate, double beta_1, double beta_2, double epsilon,
-    double weight_decay, int64_t step
-):
-    cdef AdamOptions_float single
-    cdef AdamOptions_double twice
-    cdef double[2] powers = [pow(beta_1, <double> step), pow(beta_2, <double> step)]
-    with nogil:
-        if real is float:
-            single = adamw_options_float(
-                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
-            adam_float(
-                &single, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
-                whole(parameters.shape[0]))
-        else:
-            twice = adamw_options_double(
-                learning_rate, beta_1, beta_2, epsilon, weight_decay, powers)
-            adam_double(
-                &twice, &parameters[0], &gradients[0], &first_moment[0], &second_moment[0],
-                whole(parameters.shape[0]))
+cdef Outcome adam(const Argument *given, const real *like) noexcept nogil:
+    return adaptive_moments(given, False, like)
 
 
-def rmsprop(
-    real[::1] parameters, const real[::1] gradients, real[::1] square_average,
-    real[::1] gradient_average, real[::1] velocity, double learning_rate, double rho,
-    double epsilon, double momentum, double weight_decay
-):
+cdef Outcome adamw(const Argument *given, const real *like) noexcept nogil:
+    return adaptive_moments(given, True, like)
+
+
+cdef Outcome rmsprop(const Argument *given, const real *like) noexcept nogil:
+    cdef real *parameters = <real *> given[0].at
+    cdef const real *gradients = <const real *> given[1].at
+    cdef real *square_average = <real *> given[2].at
+    cdef real *gradient_average = <real *> given[3].at
+    cdef real *velocity = <real *> given[4].at
+    cdef double learning_rate = given[5].number, rho = given[6].number
+    cdef double epsilon = given[7].number, momentum = given[8].number
+    cdef double weight_decay = given[9].number
+    cdef Patch all = whole(given[0].shape[0])
     cdef RmspropOptions_float single
     cdef RmspropOptions_double twice
-    cdef real *mean = NULL if gradient_average is None else &gradient_average[0]
-    cdef real *moving = NULL if velocity is None else &velocity[0]
-    with nogil:
-        if real is float:
-            single = rmsprop_options_float(learning_rate, rho, epsilon, momentum, weight_decay)
-            rmsprop_float(
-                &single, &parameters[0], &gradients[0], &square_average[0], mean, moving,
-                whole(parameters.shape[0]))
-        else:
-            twice = rmsprop_options_double(learning_rate, rho, epsilon, momentum, weight_decay)
-            rmsprop_double(
-                &twice, &parameters[0], &gradients[0], &square_average[0], mean, moving,
-                whole(parameters.shape[0]))
+    if real is float:
+        single = rmsprop_options_float(learning_rate, rho, epsilon, momentum, weight_decay)
+        rmsprop_float(
+            &single, parameters, gradients, square_average, gradient_average, velocity, all)
+    else:
+        twice = rmsprop_options_double(learning_rate, rho, epsilon, momentum, weight_decay)
+        rmsprop_double(
+            &twice, parameters, gradients, square_average, gradient_average, velocity, all)
+    return DONE
 
 
-def adagrad(
-    real[::1] parameters, const real[::1] gradients, real[::1] square_sum, double learning_rate,
-    double epsilon, double weight_decay
-):
+cdef Outcome adagrad(const Argument *given, const real *like) noexcept nogil:
+    cdef real *parameters = <real *> given[0].at
+    cdef const real *gradients = <const real *> given[1].at
+    cdef real *square_sum = <real *> given[2].at
+    cdef double learning_rate = given[3].number, epsilon = given[4].number
+    cdef double weight_decay = given[5].number
+    cdef Patch all = whole(given[0].shape[0])
     cdef AdagradOptions_float single
     cdef AdagradOptions_double twice
-    with nogil:
-        if real is float:
-            single = adagrad_options_float(learning_rate, epsilon, weight_decay)
-            adagrad_float(
-                &single, &parameters[0], &gradients[0], &square_sum[0], whole(parameters.shape[0]))
-        else:
-            twice = adagrad_options_double(learning_rate, epsilon, weight_decay)
-            adagrad_double(
-                &twice, &parameters[0], &gradients[0], &square_sum[0], whole(parameters.shape[0]))
+    if real is float:
+        single = adagrad_options_float(learning_rate, epsilon, weight_decay)
+        adagrad_float(&single, parameters, gradients, square_sum, all)
+    else:
+        twice = adagrad_options_double(learning_rate, epsilon, weight_decay)
+        adagrad_double(&twice, parameters, gradients, square_sum, all)
+    return DONE

@@ -29,6 +29,12 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+/* A large function that many call with a constant, for each of which compilers would make a copy. */
+#ifdef __clang__
+#define ONCE static __attribute__((noinline))
+#else
+#define ONCE static __attribute__((noinline, noclone))
+#endif
 
 /* Vectors by element: float, double, and the integers of the same widths. The _u types may lie
  * at any address; memory is read and written through them. */

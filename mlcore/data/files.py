@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ def require_place(path: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[Any]:
+def atomic_hdf5(
+    path: str | os.PathLike[str], pack: Callable[[bytes], bytes] | None = None
+) -> Iterator[Any]:
     """Write an HDF5 file whole or not at all: it is made in memory first.
 
     On a full disk HDF5's own writing fails while it closes, where it can end the process.
@@ -88,6 +90,8 @@ def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[Any]:
     ----------
     path
         Where the file is to stand, as for `atomic_write`.
+    pack
+        What compresses the whole file, where that is wanted.
 
     Yields
     ------
@@ -106,7 +110,7 @@ def atomic_hdf5(path: str | os.PathLike[str]) -> Iterator[Any]:
         file.flush()
         image = file.id.get_file_image()
     with atomic_write(path) as temporary:
-        temporary.write_bytes(image)
+        temporary.write_bytes(image if pack is None else pack(image))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mlcore.data.compressed import without_xz
 from mlcore.data.dataset import Dataset, Splits
 from mlcore.data.files import missing
 from mlcore.data.hdf5 import read_hdf5
@@ -30,7 +31,7 @@ _IDX_NAME = re.compile(r"(?P<prefix>\w+)-(?P<kind>images|labels)[-.]idx\d+-\w+(\
 
 
 def find_parts(folder: Path) -> dict[str, Path]:
-    """Return the .h5 or .npz file of each part that `folder` has.
+    """Return the .h5, .h5.xz or .npz file of each part that `folder` has.
 
     Raises
     ------
@@ -42,7 +43,8 @@ def find_parts(folder: Path) -> dict[str, Path]:
         found = sorted(
             path
             for path in folder.iterdir()
-            if path.stem.casefold() in stems and path.suffix.casefold() in _SUFFIXES
+            if without_xz(path).stem.casefold() in stems
+            and without_xz(path).suffix.casefold() in _SUFFIXES
         )
         if len(found) > 1:
             raise InputError(
@@ -78,7 +80,7 @@ def read_folder(
     name: str | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Splits:
-    """Read a folder with train.h5, validation.h5 and test.h5 (or .npz), or with IDX files.
+    """Read a folder with train.h5, validation.h5 and test.h5 (.h5.xz, .npz), or with IDX files.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def read_folder(
     parts: dict[str, Dataset] = {}
     for part, path in files.items():
         label = f"{name} {part}"
-        if path.suffix.casefold() in _HDF5_SUFFIXES:
+        if without_xz(path).suffix.casefold() in _HDF5_SUFFIXES:
             parts[part] = read_hdf5(
                 path, x_name=x_name, y_name=y_name, scale=scale, name=label, class_names=class_names
             )

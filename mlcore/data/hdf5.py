@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlcore.data.compressed import is_xz, pack_xz, read_xz
 from mlcore.data.dataset import Dataset
 from mlcore.data.files import atomic_hdf5, require_file
 from mlcore.data.targets import as_targets
@@ -31,7 +32,7 @@ def read_hdf5(
     Parameters
     ----------
     path
-        The file.
+        The file; one that is compressed by xz as a whole is unpacked in memory.
     x_name, y_name
         Its datasets: inputs (n, ...) of any integer or floating dtype and byte order, and targets
         (n,) or (n, k), see `mlcore.data.targets.as_targets`.
@@ -58,10 +59,11 @@ def read_hdf5(
     import h5py
 
     path = require_file(Path(path).expanduser())
-    if not h5py.is_hdf5(path):
+    content = read_xz(path) if is_xz(path) else path
+    if content is path and not h5py.is_hdf5(path):
         raise InputError(f"{path} is not an HDF5 file, or its beginning is damaged")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(content, "r") as file:
             x_data = _find(file, x_name, path, "x_name")
             y_data = _find(file, y_name, path, "y_name")
             if x_data.shape[0] != y_data.shape[0]:
@@ -117,7 +119,8 @@ def write_hdf5(
     Parameters
     ----------
     path
-        The file; one that is there is replaced.
+        The file; one that is there is replaced. Where the name ends in ``.xz``, the file is
+        compressed as a whole instead of its arrays: a sixth smaller for images, slower to read.
     dataset
         Inputs are written as (n, features) in their own dtype, with `scale`, `image_shape` and
         `class_names` as attributes.
@@ -144,19 +147,15 @@ def write_hdf5(
         raise InputError(f"x_name and y_name are both {x_name!r}; they must differ")
     targets = dataset.one_hot() if one_hot_labels else dataset.targets
     arrays = {x_name: dataset.inputs, y_name: targets, **(extra or {})}
-    with atomic_hdf5(path) as file:
+    as_a_whole = Path(path).suffix == ".xz"
+    with atomic_hdf5(path, pack_xz if as_a_whole else None) as file:
         for key, value in (attributes or {}).items():
             file.attrs[key] = value
         for key, array in arrays.items():
             rows = chunk_rows or max(1, 2**20 // max(1, array[:1].nbytes))
-            file.create_dataset(
-                key,
-                data=array,
-                chunks=(min(rows, len(array)), *array.shape[1:]),
-                compression="gzip",
-                compression_opts=9,
-                track_times=False,
-            )
+            block = (min(rows, len(array)), *array.shape[1:])
+            gzip = {"chunks": block, "compression": "gzip", "compression_opts": 9}
+            file.create_dataset(key, data=array, track_times=False, **({} if as_a_whole else gzip))
         if dataset.image_shape is not None:
             file[x_name].attrs["image_shape"] = np.array(dataset.image_shape, dtype=np.int64)
         file[x_name].attrs["scale"] = dataset.scale

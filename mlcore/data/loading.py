@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlcore.data.catalog import CATALOG, locate, places
-from mlcore.data.compressed import open_plain
+from mlcore.data.compressed import open_plain, without_xz
 from mlcore.data.dataset import Splits
 from mlcore.data.files import missing, require_file
 from mlcore.data.folder import read_folder
@@ -117,7 +117,7 @@ def _load_path(
         raise missing(path) if names_a_file else unknown("data set", given, CATALOG)
     with require_file(path).open("rb") as file:
         head = file.read(len(_HDF5_MAGIC))
-    suffix = path.suffix.casefold()
+    suffix = without_xz(path).suffix.casefold()
     # A file whose content says nothing goes to the reader its name asks for, which says what is
     # wrong with it.
     if head == _HDF5_MAGIC or (suffix in (".h5", ".hdf5") and not head.startswith(_ZIP_MAGIC)):

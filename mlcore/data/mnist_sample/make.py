@@ -74,16 +74,15 @@ def _spaced(labels: NDArray[np.int32], count: int) -> NDArray[np.intp]:
 
 
 def make(source: Path, folder: Path) -> list[Path]:
-    """Write train.h5, validation.h5 and test.h5 into `folder`; return their paths."""
+    """Write train.h5.xz, validation.h5.xz and test.h5.xz into `folder`; return their paths."""
     written = []
     for part, (dataset, rows) in draw(source).items():
         official = "t10k-images-idx3-ubyte" if part == "test" else "train-images-idx3-ubyte"
-        path = folder / f"{part}.h5"
+        path = folder / f"{part}.h5.xz"
         write_hdf5(
             path,
             dataset,
             one_hot_labels=True,
-            chunk_rows=len(dataset),
             extra={"source_index": rows},
             attributes={
                 "source": CATALOG["mnist"].source,
