@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -216,3 +217,12 @@ def test_too_little_memory(name, tmp_path):
 def test_the_list_of_compiled_rows_is_the_table():
     module = native.load(NATIVE[0].removeprefix("native-"))
     assert set(module.ROWS) == set(TABLE)
+
+
+@pytest.mark.skipif(not NATIVE, reason="no instruction set was built")
+def test_a_module_of_older_sources_says_so(monkeypatch):
+    name = NATIVE[0].removeprefix("native-")
+    old = ModuleType(f"{native.__name__}._{name}")
+    monkeypatch.setitem(sys.modules, old.__name__, old)
+    with pytest.raises(ImportError, match=r"built from older sources: run `pip install -e \.`"):
+        native.load(name)

@@ -30,12 +30,14 @@ def load(instruction_set: str) -> ModuleType:
     Raises
     ------
     ImportError
-        Where they were not built, or this processor cannot run them.
+        Where they were not built, or not from these sources, or this processor cannot run them.
     """
     engine = _module("_engine")
     if not engine.has(instruction_set):
         raise ImportError(f"this processor has no {instruction_set}")
     module = _module(f"_{instruction_set}")
+    if not hasattr(module, "ROWS"):
+        raise ImportError("it was built from older sources: run `pip install -e .`")
     for name, functions in module.ROWS.items():
         if not hasattr(module, name):
             kernel = engine.Kernel(TABLE[name], functions, module.ACTIVATION_CODES)

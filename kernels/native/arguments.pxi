@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 cdef enum:
     MOST_AXES = 4
 
-# What an array consists of.
+# What an array consists of; of the first three are data sets, see `Operation.source_kind`.
 cdef enum Item:
     BYTE, FLOAT, DOUBLE, INT32, INT64, UINT32, OTHER
 

@@ -62,7 +62,7 @@ ITEMS = {
 cdef Item item_of(const Py_buffer *view) noexcept:
     """What an array consists of, by the letters of Python's module `struct`."""
     cdef char letter
-    # More letters are structures and the other order of bytes.
+    # More letters are structures; the other order of bytes begins with its own sign.
     if view.format == NULL or view.format[0] == 0 or view.format[1] != 0:
         return OTHER
     letter = view.format[0]
@@ -134,6 +134,8 @@ cdef class Kernel:
                 wanted.sort = SORTS[row.settings[name]]
                 continue
             wanted.sort = ARRAY
+            if len(spec.dims) > MOST_AXES:
+                raise ValueError(f"{row.name}: {name} has more than {MOST_AXES} axes")
             wanted.axes = len(spec.dims)
             wanted.alike = spec.kind in ("real", "whole")
             wanted.written = spec.role != "in"
@@ -148,7 +150,7 @@ cdef class Kernel:
         cdef Py_buffer[MOST_ARGUMENTS] views
         cdef Argument[MOST_ARGUMENTS] arguments
         cdef const Wanted *wanted
-        cdef int at, held = 0
+        cdef int at, opened = 0
         cdef Item real = OTHER
         cdef Outcome outcome
         if len(given) != self.count:
@@ -164,16 +166,16 @@ cdef class Kernel:
                 elif given[at] is None and wanted.optional:
                     memset(&arguments[at], 0, sizeof(Argument))
                 else:
-                    self.open_array(at, given[at], &views[held])
-                    held += 1
-                    self.take_array(at, given[at], &views[held - 1], &arguments[at], &real)
+                    self.open_array(at, given[at], &views[opened])
+                    opened += 1
+                    self.take_array(at, given[at], &views[opened - 1], &arguments[at], &real)
             with nogil:
                 if real == DOUBLE:
                     outcome = self.double(arguments, NULL)
                 else:
                     outcome = self.single(arguments, NULL)
         finally:
-            for at in range(held):
+            for at in range(opened):
                 PyBuffer_Release(&views[at])
         if outcome == NO_MEMORY:
             raise MemoryError(f"{self.row.name} found too little memory")
