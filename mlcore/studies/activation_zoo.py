@@ -63,6 +63,8 @@ ZOO = {
     label="C4",
     title="Activation functions and losses of a small network",
     source="notebook C",
+    seeds=1,
+    repeats="every setting; medians count",
 )
 def activation_zoo(run: Run, *, steps: int = 200) -> str:
     """Train every setting of the list."""
