@@ -129,6 +129,15 @@ class Result:
         ]
         return "\n\n".join(part for part in parts if part)
 
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, as GitHub shows it, with numbers to the right."""
+        head = self._heads()
+        rule = ("---", *("---:" for _ in head[1:]))
+        lines = (head, rule, *map(self._cells, self.table))
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+
     def to_csv(self) -> str:
         """Return the table as CSV with a header line; floats keep every bit, None is empty."""
         file = io.StringIO()
@@ -293,7 +302,9 @@ def shown(column: str, value: Any, percent: bool) -> str:
         return f"{value:,}"
     if "seconds" in column:
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.3g}"
+    if value == 0 or 1e-2 <= abs(value) < 10:
+        return f"{value:.4f}"
+    return f"{value:.4g}" if 10 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
 @contextmanager

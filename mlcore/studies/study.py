@@ -83,6 +83,10 @@ class Study:
         module = inspect.getmodule(self.function)
         return (inspect.getdoc(module) if module else None) or ""
 
+    def is_percent(self, column: str) -> bool:
+        """Whether a column is a fraction that is shown as a percentage."""
+        return column in self.percent or "accuracy" in column or "share" in column
+
     def start(
         self,
         quick: bool,
@@ -348,7 +352,7 @@ class Run:
             conclusion=" ".join(conclusion.split()),
             notes=tuple(self._notes),
             table=lines,
-            percent=tuple(name for name in self._columns() if self._is_percent(name)),
+            percent=tuple(name for name in self._columns() if self.study.is_percent(name)),
             settings=self.settings
             | {"quick": self.quick}
             | ({} if self._seeds is None else {"seeds": self._seeds})
@@ -390,13 +394,10 @@ class Run:
                 line[name] = now.get(name)
         return line
 
-    def _is_percent(self, column: str) -> bool:
-        return column in self.study.percent or "accuracy" in column or "share" in column
-
     def _shown(self, column: str, value: Any) -> str:
         from mlcore.studies.result import shown
 
-        return shown(column, value, self._is_percent(column))
+        return shown(column, value, self.study.is_percent(column))
 
     def _can_draw(self) -> bool:
         from mlcore.plots._figure import new_figure
