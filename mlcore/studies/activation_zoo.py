@@ -113,9 +113,10 @@ def activation_zoo(run: Run, *, steps: int = 200, relus: int = 20, images: int =
         {best} is the best with {found[best].accuracy:.1%} after {steps} steps. Relus with squared
         error reach {found["relu"].accuracy:.1%}, sigmoids with cross-entropy
         {found["sigmoid, cross-entropy"].accuracy:.1%}. But relus hang on the seed: of {relus}
-        networks {int(np.sum(lost > 0))} lost one or more classes, and the accuracy goes from {accuracies.min():.1%} to {accuracies.max():.1%}, with the notebook's 91.5, 85.6 and
-        71.6 % between. Twice the rate leaves {found["relu, rate 2e-5"].accuracy:.1%}. With sigmoid
-        outputs and cross-entropy, relus reach {found[f"{relu} 2e-5"].accuracy:.1%} at the
+        networks {int(np.sum(lost > 0))} lost one or more classes, and the accuracy goes from
+        {accuracies.min():.1%} to {accuracies.max():.1%}, while the notebook has single runs with
+        91.5, 85.6 and 71.6 %. Twice the rate leaves {found["relu, rate 2e-5"].accuracy:.1%}. With
+        sigmoid outputs and cross-entropy, relus reach {found[f"{relu} 2e-5"].accuracy:.1%} at the
         notebook's rate and {found[f"{relu} 5e-6"].accuracy:.1%} at a fourth of it. The leaky relus'
         softmax needs a tenth of the notebook's rate, {found[f"{leaky} 1e-5"].accuracy:.1%} against
         {found[f"{leaky} 1e-4"].accuracy:.1%}.

@@ -8,8 +8,8 @@ of them for 300, and tested.
 The notebook added the decay with the wrong sign, so that weights grew by lambda, and gave all
 biases of a layer the sum of their gradients. Each setting stands here twice: right, and "as run"
 with both faults, which gives the notebook's figures. They show why its lambda mattered at all: the
-right decay changes little but at 0.1, where it holds the weights so small that the loss is twice as
-high, while the wrong one makes them three times as long.
+right decay changes little but at 0.1, where it holds the weights so small that the loss is two
+thirds higher, while the wrong one makes them three times as long.
 
 The softmax with one maximum for the whole batch makes no difference to numbers of this size.
 """
@@ -150,9 +150,9 @@ def lambda_cv(
     strongest = max(decays)
     return f"""
         lambda = {best[RIGHT]:g} has the least mean loss on the held-out folds,
-        {losses[RIGHT, best[RIGHT]]:.4f}; with the notebook's faults it is {best[AS_RUN]:g}, as was
-        reported, with {losses[AS_RUN, best[AS_RUN]]:.4f}. Trained on everything these give
-        {accuracies[RIGHT]:.1%} and {accuracies[AS_RUN]:.1%} on the test data. With the wrong sign, lambda
-        {strongest:g} lengthens the weights from {lengths[RIGHT, strongest]:.0f}, which is what the
-        right sign leaves, to {lengths[AS_RUN, strongest]:.0f}.
+        {losses[RIGHT, best[RIGHT]]:.4f}; with the notebook's faults it is {best[AS_RUN]:g}, with
+        {losses[AS_RUN, best[AS_RUN]]:.4f}. Trained on everything these give
+        {accuracies[RIGHT]:.1%} and {accuracies[AS_RUN]:.1%} on the test data. With the wrong sign,
+        lambda {strongest:g} lengthens the weights from {lengths[RIGHT, strongest]:.0f}, which is
+        what the right sign leaves, to {lengths[AS_RUN, strongest]:.0f}.
     """
