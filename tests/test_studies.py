@@ -17,6 +17,7 @@ from mlcore import InputError, studies
 from mlcore.cli import main
 from mlcore.history import History
 from mlcore.studies.command import parsed
+from mlcore.studies.result import shown
 from mlcore.studies.study import Run, Study, study
 
 PAGE, CSV, JSON = "index.html", "table.csv", "table.json"
@@ -249,6 +250,24 @@ def test_csv_and_json_hold_every_bit(toys):
     assert read["settings"]["rates"] == [0.5, 0.25]
     assert read["conclusion"] == "4 epochs, 3 seeds & relu."
     assert "NumPy" in read["machine"]
+
+
+def test_the_table_as_markdown(toys):
+    lines = studies.run("toy-study", rates=(0.1,)).to_markdown().splitlines()
+    assert lines == [
+        "| setting | accuracy then | now | dead | steps | seconds then | now |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| first | 90.00 % | 75.00 % | 50.00 % |  | 900 | 0.0123 |",
+        "| second |  | nan |  | 12,345 |  |  |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.0000"), (0.4793, "0.4793"), (1.07181, "1.0718"),
+                        (0.00123, "0.00123"), (29.1212, "29.12"), (23456.7, "2.35e+04")],
+)  # fmt: skip
+def test_numbers_are_rounded_as_a_reader_wants_them(value, text):
+    assert shown("loss", value, percent=False) == text
 
 
 def test_the_page_needs_no_other_file(toys):
