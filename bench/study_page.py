@@ -111,7 +111,7 @@ def recorded(name: str) -> Result | None:
 
 def section(study: Study, result: Result | None) -> str:
     """Return what the page says of one study."""
-    parts = [f"### {study.label} {study.name}", f"*{study.title}.*", marked(study.explanation)]
+    parts = [f"### {study.label} {study.name}", marked(study.explanation)]
     if result is None:
         return "\n\n".join([*parts, f"    mlcore study run {study.name}", "No full run yet."])
     parts += [f"    {result.command}", result.to_markdown()]
