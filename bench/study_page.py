@@ -53,10 +53,11 @@ PICTURES = {
     "lenet-norm": {"batch-norm-BN-on-the-input-too": "what batch normalization learned"},
     "eggholder": {"sizes": "error and time against units and parameters"},
     "init-lr": {"cost": "cost over the steps, a panel for each run"},
-    "adam-activations": {"accuracy": "accuracy over the epochs, with the range over the seeds"},
+    "adam-activations": {"loss": "loss over the epochs, with the range over the seeds"},
 }
-# Of the pictures: pixels, and colours; with fewer, lines take the colours of others.
-WIDTH, COLOURS = 900, 128
+# Of the pictures: the least width in pixels, the share that is kept of wide ones with small panels,
+# and colours; with fewer, lines take the colours of others.
+WIDTH, SHARE, COLOURS = 900, 0.6, 128
 
 
 def record(folder: Path) -> None:
@@ -86,9 +87,10 @@ def shrink(source: Path, target: Path) -> None:
 
     with Image.open(source) as opened:
         picture = opened.convert("RGB")
-    if picture.width > WIDTH:
-        height = round(picture.height * WIDTH / picture.width)
-        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    width = max(WIDTH, round(SHARE * picture.width))
+    if picture.width > width:
+        height = round(picture.height * width / picture.width)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     few.save(target, optimize=True)
 
