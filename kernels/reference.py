@@ -964,7 +964,13 @@ def uniform(seed: int, stream: int, step: int, out: Real) -> None:
     """Write uniform numbers in [0, 1) with 24 bits, the same in every dtype, into `out` (B, N)."""
     drawn = np.empty(out.shape, np.uint32)
     bits(seed, stream, step, drawn)
-    out[...] = (drawn >> np.uint32(8)).astype(out.dtype) * out.dtype.type(2.0**-24)
+    out[...] = uniform_of(drawn, out.dtype)
+
+
+def uniform_of(drawn: Bits, dtype: np.dtype[Any]) -> Real:
+    """Return the uniform numbers that `bits` stand for."""
+    found: Real = (drawn >> np.uint32(8)).astype(dtype) * dtype.type(2.0**-24)
+    return found
 
 
 def normal(seed: int, stream: int, step: int, out: Real) -> None:
@@ -974,14 +980,26 @@ def normal(seed: int, stream: int, step: int, out: Real) -> None:
     cosine and the sine of a pair stand 16 columns apart. Both uniforms are exact in float32.
     """
     rows, columns = out.shape
-    words = _word_blocks(seed, stream, step, rows, -(-columns // 64))
-    kind = out.dtype.type
-    radius_bits = (words[:, :, 0::2] >> np.uint32(9)).astype(out.dtype)
-    angle_bits = (words[:, :, 1::2] >> np.uint32(8)).astype(out.dtype)
+    drawn = np.empty((rows, whole_blocks(columns)), np.uint32)
+    bits(seed, stream, step, drawn)
+    out[...] = normal_of(drawn, out.dtype)[:, :columns]
+
+
+def whole_blocks(columns: int) -> int:
+    """Return how many columns of `bits` so many columns of `normal` are made of."""
+    return 64 * -(-columns // 64)
+
+
+def normal_of(drawn: Bits, dtype: np.dtype[Any]) -> Real:
+    """Return the standard normal numbers that whole blocks of `bits` stand for."""
+    words = drawn.reshape(len(drawn), drawn.shape[1] // 64, 4, 16)
+    kind = dtype.type
+    radius_bits = (words[:, :, 0::2] >> np.uint32(9)).astype(dtype)
+    angle_bits = (words[:, :, 1::2] >> np.uint32(8)).astype(dtype)
     radius = np.sqrt(-2 * np.log((radius_bits + kind(0.5)) * kind(2.0**-23)))
     angle = (2 * math.pi) * (angle_bits * kind(2.0**-24))
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=3)
-    out[...] = pairs.reshape(rows, words.shape[1] * 64)[:, :columns]
+    return pairs.reshape(drawn.shape)
 
 
 def gaussian_noise(x: Real, stddev: float, seed: int, stream: int, step: int, out: Real) -> None:

@@ -334,9 +334,13 @@ def list_studies() -> None:
     from mlcore.plan import table
 
     found = map(studies.find, studies.names())
-    lines = [(each.label, each.name, each.title) for each in found]
-    click.echo(table(("", "study", "what it shows"), lines, right=()))
+    lines = [
+        (each.label, each.name, "" if each.seeds is None else f"{each.seeds:,}", each.title)
+        for each in found
+    ]
+    click.echo(table(("", "study", "seeds", "what it shows"), lines, right=(2,)))
     click.echo("\nmlcore study run NAME runs one; with --quick it takes seconds.")
+    click.echo("Where no seeds stand, each network is trained once, and --seeds is refused.")
 
 
 @study.command("run", short_help="Run a study, or all of them.")

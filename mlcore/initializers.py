@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlcore.kernels import reference
+from mlcore.kernels import native, reference
 from mlcore.kernels.errors import InputError, is_number, unknown
 
 Array = NDArray[np.float64]
@@ -18,6 +19,7 @@ Mode = Literal["fan_in", "fan_out", "average"]
 
 # Noise layers take the streams below, by their place in the model; shuffling takes 65535.
 FIRST_STREAM = 0x8000
+FLOAT64 = np.dtype(np.float64)
 
 
 @dataclass
@@ -31,19 +33,34 @@ class Draws:
     stream: int
     step: int = 0
 
-    def _draw(self, kernel: Any, shape: tuple[int, ...]) -> Array:
-        out = np.empty((shape[0], math.prod(shape[1:])))
-        kernel(self.seed, self.stream, self.step, out)
+    def _bits(self, rows: int, columns: int) -> NDArray[np.uint32]:
+        out = np.empty((rows, columns), np.uint32)
+        _bits()(self.seed, self.stream, self.step, out)
         self.step += 1
-        return out.reshape(shape)
+        return out
 
     def uniform(self, shape: tuple[int, ...]) -> Array:
         """Return uniform numbers in [0, 1)."""
-        return self._draw(reference.uniform, shape)
+        drawn = self._bits(shape[0], math.prod(shape[1:]))
+        return reference.uniform_of(drawn, FLOAT64).reshape(shape)
 
     def normal(self, shape: tuple[int, ...]) -> Array:
         """Return standard normal numbers."""
-        return self._draw(reference.normal, shape)
+        columns = math.prod(shape[1:])
+        drawn = self._bits(shape[0], reference.whole_blocks(columns))
+        return reference.normal_of(drawn, FLOAT64)[:, :columns].reshape(shape)
+
+
+@functools.cache
+def _bits() -> Any:
+    """Return the compiled generator, which is ten times as fast, or else that of the reference.
+
+    Bits are the same on every backend, unlike logarithms and cosines.
+    """
+    try:
+        return native.kernels().bits
+    except (ImportError, InputError):
+        return reference.bits
 
 
 class Initializer(ABC):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -55,6 +56,7 @@ def fit_many(
     regularizer: str | Regularizer | dict[str, Any] | None = None,
     shuffle: bool = True,
     workers: int | None = None,
+    **others: Any,
 ) -> list[History]:
     """Train many networks of one shape side by side.
 
@@ -62,7 +64,8 @@ def fit_many(
     settings and ``evaluate_train=False`` gives it alone, to the last bit: a network has its own
     seed, and neither the number of workers nor its neighbours matter to it. The native engine
     trains each network on one thread, with no Python in between; other backends train them one
-    after another.
+    after another. So there are no validation data, no weights of samples or classes and no
+    callbacks: where these are needed, each network needs a ``fit`` of its own.
 
     Parameters
     ----------
@@ -76,6 +79,8 @@ def fit_many(
         Where loss or optimizer are the models' own, they must be alike.
     workers : int, optional
         How many threads train; by default `get_num_threads`.
+    **others
+        What only `Sequential.fit` takes is refused with a message that says so.
 
     Returns
     -------
@@ -89,7 +94,10 @@ def fit_many(
     Raises
     ------
     InputError
-        For models that differ, and bad data or settings, before training starts.
+        For models that differ, for bad data or settings, and for an argument that only
+        `Sequential.fit` takes, before training starts.
+    TypeError
+        For an argument that neither takes.
     KeyboardInterrupt
         On Ctrl-C: the networks at work end after the step in progress, from which ``model.fit``
         can resume them; those still waiting keep their parameters and have an empty history.
@@ -104,6 +112,7 @@ def fit_many(
     >>> len(histories), len(histories[0])
     (100, 10)
     """
+    _refuse(others)
     _check_models(models)
     settings = Training(
         epochs=check_size(epochs, "epochs"),
@@ -318,6 +327,17 @@ def _shared(
         wanted.check(number, model)
     loss.absorbs(first.layers)
     return [(samples.inputs, first._targets(loss, samples))] * len(models)
+
+
+def _refuse(others: Iterable[str]) -> None:
+    """Say of each argument beyond those of `fit_many` why it is none."""
+    for name in others:
+        if name in inspect.signature(Sequential.fit).parameters:
+            raise InputError(
+                f"fit_many takes no {name}, which only fit does: call model.fit for each network, "
+                f"or leave {name} out"
+            )
+        raise TypeError(f"fit_many() got an unexpected keyword argument {name!r}")
 
 
 def _check_models(models: Sequence[Sequential]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -98,6 +99,10 @@ class Operation:
             Where the buffers do not fit each other: kernels do not look, and would write past
             their ends.
         """
+        return self._dims
+
+    @cached_property
+    def _dims(self) -> Dims:
         row = TABLE[self.kernel]
         found: Dims = {}
         for name, spec in row.arrays.items():
@@ -116,7 +121,7 @@ class Operation:
         """Floating-point operations of a full batch."""
         return TABLE[self.kernel].flops(self.dims(), self.buffers.keys())
 
-    @property
+    @cached_property
     def buffers(self) -> dict[str, Buffer]:
         """The arrays by argument name."""
         return {name: value for name, value in self.arguments.items() if isinstance(value, Buffer)}

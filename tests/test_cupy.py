@@ -9,7 +9,9 @@ Three kinds of tests, of which the first two need no GPU and are no test on one:
   that iterate the backends (parity, gradients, random numbers, trajectories) then include it too.
 """
 
+import os
 import shutil
+import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -390,3 +392,20 @@ def test_it_is_never_chosen_unasked():
 
 def test_every_row_has_a_function(stand_in):
     assert list(stand_in.backend.kernels) == list(TABLE)
+
+
+@pytest.mark.parametrize("made", ["a folder", "a file"])
+def test_what_is_called_cupy_and_is_not_is_told(made, tmp_path):
+    if made == "a folder":
+        if find_spec("cupy"):
+            pytest.skip("an installed package is found before a folder without one")
+        (tmp_path / "cupy").mkdir()
+    else:
+        (tmp_path / "cupy.py").touch()
+    code = "from mlcore import kernels; print({s.name: s.reason for s in kernels.status()}['cupy'])"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert "what is imported as cupy is not CuPy: rename or remove" in said.stdout
+    assert str(tmp_path / "cupy") in said.stdout

@@ -7,6 +7,7 @@ import pytest
 
 from mlcore import Dense, GaussianNoise, InputError, Sequential, initializers, kernels
 from mlcore.initializers import INITIALIZERS, Draws
+from mlcore.kernels import native, reference
 
 BACKENDS = [entry.name for entry in kernels.status() if entry.available]
 FAN_IN, FAN_OUT = 300, 200
@@ -208,3 +209,20 @@ def test_bad_settings(given, message):
 def test_a_layer_refuses_an_unknown_initializer():
     with pytest.raises(InputError, match="Did you mean 'zeros'"):
         Dense(3, bias_initializer="zeroes")
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("shape", [(2, 2), (1, 1), (3, 64), (5, 65), (3, 3, 2, 7)])
+def test_draws_are_those_of_the_reference_whoever_makes_the_bits(shape, compiled, monkeypatch):
+    def missing():
+        raise ImportError("not built")
+
+    initializers._bits.cache_clear()
+    if not compiled:
+        monkeypatch.setattr(native, "kernels", missing)
+    draws = Draws(2**40 + 5, 0x8003)
+    for step, name in enumerate(("uniform", "normal", "normal")):
+        wanted = np.empty((shape[0], math.prod(shape[1:])))
+        getattr(reference, name)(2**40 + 5, 0x8003, step, wanted)
+        assert np.array_equal(getattr(draws, name)(shape), wanted.reshape(shape))
+    initializers._bits.cache_clear()

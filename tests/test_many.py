@@ -441,3 +441,27 @@ def test_initializers_may_differ():
     for our, model in zip(*made, strict=True):
         model.fit(x, y, loss="mse", evaluate_train=False, verbose=0)
         assert_same(our, model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("validation_data", ([[0.0]], [0.0])),
+        ("validation_split", 0.2),
+        ("sample_weight", [1.0]),
+        ("class_weight", {0: 1.0}),
+        ("callbacks", []),
+        ("evaluate_train", True),
+        ("resume", True),
+    ],
+)
+def test_what_only_fit_takes_is_refused_in_one_sentence(name, value):
+    models = networks(narrow, 2)
+    with pytest.raises(mlcore.InputError, match=f"fit_many takes no {name}, which only fit does"):
+        mlcore.fit_many(models, *curve(), loss="mse", **{name: value})
+    assert not models[0].built
+
+
+def test_what_nobody_takes_is_a_type_error():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        mlcore.fit_many(networks(narrow, 2), *curve(), loss="mse", epoch=3)

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import inspect
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from mlcore import InputError, studies
 from mlcore.cli import main
 from mlcore.history import History
 from mlcore.studies.command import parsed
+from mlcore.studies.result import shown
 from mlcore.studies.study import Run, Study, study
 
 PAGE, CSV, JSON = "index.html", "table.csv", "table.json"
@@ -27,6 +29,7 @@ PAGE, CSV, JSON = "index.html", "table.csv", "table.json"
     title="A toy with <angles>",
     source="this file",
     seeds=3,
+    repeats="the toy",
     quick={"epochs": 1, "seeds": 2},
     percent=("dead",),
 )
@@ -65,6 +68,12 @@ def other(run: Run) -> str:
 def broken(run: Run) -> str:
     """Fail."""
     raise RuntimeError("on purpose")
+
+
+@study("stopped-study", label="Z3", title="One that is stopped", source="this file")
+def stopped(run: Run) -> str:
+    """Be stopped."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -146,6 +155,39 @@ def test_quick_changes_what_it_says_and_no_more(toys):
     assert (given["epochs"], given["seeds"]) == (3, 1)
 
 
+def test_seeds_are_refused_where_nothing_repeats(toys, tmp_path):
+    with pytest.raises(InputError, match="other-study cannot repeat with seeds: it trains each"):
+        studies.run("other-study", seeds=2, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    result = studies.run("other-study")
+    assert "seeds" not in result.settings
+    assert result.command == "mlcore study run other-study"
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_every_study_reads_seeds_if_and_only_if_it_takes_them(name):
+    found = studies.find(name)
+    assert found.repeats
+    assert (found.seeds is not None) == _reads_seeds(found)
+    assert found.seeds is not None or "seeds" not in found.quick
+
+
+def _reads_seeds(found: Study) -> bool:
+    """Whether a study, or what it hands its `Run` to, looks at the number of seeds."""
+    module = importlib.import_module(f"mlcore.studies.{found.name.replace('-', '_')}")
+    shared = [each for each in vars(module).values() if inspect.ismodule(each)]
+    shared += [
+        inspect.getmodule(each)
+        for each in vars(module).values()
+        if inspect.isfunction(each) and "studies._" in each.__module__
+    ]
+    return any("run.seeds" in inspect.getsource(each) for each in (module, *shared) if _own(each))
+
+
+def _own(module: object) -> bool:
+    return getattr(module, "__name__", "").startswith("mlcore.studies.")
+
+
 def test_the_command_repeats_the_run(toys):
     result = studies.run("toy-study", quick=True, seeds=1, rates=(0.1, 0.2), activation="a b")
     assert result.command == (
@@ -208,6 +250,24 @@ def test_csv_and_json_hold_every_bit(toys):
     assert read["settings"]["rates"] == [0.5, 0.25]
     assert read["conclusion"] == "4 epochs, 3 seeds & relu."
     assert "NumPy" in read["machine"]
+
+
+def test_the_table_as_markdown(toys):
+    lines = studies.run("toy-study", rates=(0.1,)).to_markdown().splitlines()
+    assert lines == [
+        "| setting | accuracy then | now | dead | steps | seconds then | now |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| first | 90.00 % | 75.00 % | 50.00 % |  | 900 | 0.0123 |",
+        "| second |  | nan |  | 12,345 |  |  |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0.0000"), (0.4793, "0.4793"), (1.07181, "1.0718"),
+                        (0.00123, "0.00123"), (29.1212, "29.12"), (23456.7, "2.35e+04")],
+)  # fmt: skip
+def test_numbers_are_rounded_as_a_reader_wants_them(value, text):
+    assert shown("loss", value, percent=False) == text
 
 
 def test_the_page_needs_no_other_file(toys):
@@ -341,9 +401,35 @@ def test_all_goes_on_where_one_fails(monkeypatch, tmp_path, capsys):
     assert "broken-study failed: RuntimeError: on purpose" in said.err
     assert "1 failed: broken-study" in said.err
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
-        "other-study", "toy-study",
+        PAGE, "other-study", "toy-study",
     ]  # fmt: skip
     assert (tmp_path / "all" / "toy-study" / PAGE).exists()
+    page = (tmp_path / "all" / PAGE).read_text()
+    assert "Failed: broken-study" in page
+    assert "<b>Failed.</b> RuntimeError: on purpose" in page
+    assert re.findall(r'href="([^"]*)"', page) == ["toy-study/index.html", "other-study/index.html"]
+    assert "A toy with &lt;angles&gt;</span><br>1 epochs, 2 seeds &amp; relu." in page
+    assert "<code>mlcore study run all --quick</code>" in page
+
+
+def test_all_gives_seeds_to_those_that_repeat(toys, tmp_path, capsys):
+    out = tmp_path / "all"
+    assert main(["study", "run", "all", "--seeds", "4", "--quiet", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "4 epochs, 4 seeds & relu." in said
+    assert str(out / PAGE) in said
+    rows = re.findall(
+        r"<tr><td>(Z\d+)</td>.*<td>(\d*)</td><td>[\d.]+</td></tr>", (out / PAGE).read_text()
+    )
+    assert rows == [("Z2", "4"), ("Z10", "")]
+    assert json.loads((out / "other-study" / JSON).read_text())["settings"].get("seeds") is None
+
+
+def test_the_overview_is_there_while_studies_run(monkeypatch, tmp_path):
+    found = {each.name: each for each in (toy, stopped)}
+    monkeypatch.setattr(studies, "_studies", lambda: found)
+    main(["study", "run", "all", "--quick", "--quiet", "--out", str(tmp_path / "all")])
+    assert 'href="toy-study/index.html"' in (tmp_path / "all" / PAGE).read_text()
 
 
 def test_settings_on_the_command_line_are_literals():

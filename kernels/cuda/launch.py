@@ -19,6 +19,10 @@ try:
     import cupy
 except ModuleNotFoundError as error:
     raise MissingExtraError('CuPy is not installed: pip install "mlcore[gpu]"') from error
+if not hasattr(cupy, "cuda"):
+    # Any folder of that name on the path can be imported, an empty one too.
+    _places = ", ".join(map(str, getattr(cupy, "__path__", [cupy.__file__])))
+    raise ImportError(f"what is imported as cupy is not CuPy: rename or remove {_places}")
 
 
 def _device_name() -> str:

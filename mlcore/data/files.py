@@ -17,7 +17,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The file at `path` is at every moment either the old one or the whole new one, also when the
     process is killed or the machine loses power. Upon any exception, Ctrl-C included, the
-    temporary file is removed and the old one is left as it was.
+    temporary file is removed and the old one is left as it was. A process that is killed outright
+    (``kill -9``) leaves it behind, hidden, as ``.NAME-XXXXXXXX.tmp.SUFFIX``: it can be deleted.
+    Nothing does so by itself, since another process may be writing it.
 
     Parameters
     ----------

@@ -79,7 +79,8 @@ def run(
         Whether to take less data, fewer epochs, seeds or networks, to be done in seconds. The
         networks and what is measured stay the same.
     seeds : int, optional
-        How many seeds to repeat with, 1 or more; by default the study's own number.
+        How many seeds to repeat with, 1 or more; by default the study's own number. What is
+        repeated says `Study.repeats`.
     workers : int, optional
         How many processor cores to use, 1 or more; by default as many as mlcore has threads.
     data : path, optional
@@ -103,7 +104,8 @@ def run(
     ------
     InputError
         For an unknown study or setting, with the nearest name; for a value of another type than
-        the default's; for data that are not there; and for a folder that cannot be used.
+        the default's; for seeds where the study cannot repeat; for data that are not there; and
+        for a folder that cannot be used.
     """
     from mlcore.studies.result import new_folder
 

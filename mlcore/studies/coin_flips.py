@@ -47,6 +47,7 @@ def as_run(train: Dataset) -> Dataset:
     title="Telling people's coin flips from a machine's",
     source="student notebook A",
     seeds=5,
+    repeats="everything, the draw of the sequences too; medians count",
     quick={"sequences": 3_000, "epochs": 30, "seeds": 2},
 )
 def coin_flips(run: Run, *, sequences: int = 5_100, epochs: int = 100) -> str:

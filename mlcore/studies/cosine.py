@@ -27,6 +27,8 @@ REPORTED = 0.3503
     label="C5",
     title="A learning rate that falls as a cosine",
     source="notebook C; arXiv:1608.03983",
+    seeds=1,
+    repeats="every setting; medians count",
 )
 def cosine(run: Run, *, maximum: float = STALE, moderate: float = 3e-5, steps: int = 200) -> str:
     """Train with constant and with falling rates from `maximum` and from `moderate`."""

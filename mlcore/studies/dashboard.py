@@ -38,6 +38,8 @@ SHOWN = 500
     label="C6",
     title="One network from within: the twelve panels",
     source="notebook C",
+    seeds=1,
+    repeats="both rows; medians count, and the plots show the last seed",
     quick={"steps": 100},
 )
 def dashboard(run: Run, *, steps: int = 200, target: float = 0.95, draw: int = 0) -> str:

@@ -80,6 +80,7 @@ SETTINGS = (
     label="D3",
     title="Deep and narrow networks die at birth",
     source="Notebook D, part 3; Lu, Shin, Su and Karniadakis 2019, arXiv:1903.06733",
+    repeats="its networks have a seed each: give their number, networks=1000",
     quick={"networks": 100},
 )
 def dying_relu(

@@ -93,6 +93,7 @@ class Recipe:
     title="Learning the Eggholder function",
     source="Notebook D, part 5",
     seeds=3,
+    repeats="every network; medians count",
     quick={"seeds": 1, "points": 20_000, "epochs": 5, "deep_epochs": 10, "good_epochs": 40},
 )
 def eggholder(

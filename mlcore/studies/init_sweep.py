@@ -36,6 +36,8 @@ REPORTED = {"N(0, 2 / fan_out)": 0.7941, "Poisson(1) / 4": 0.0987}
     label="C3",
     title="Eight ways to draw the first weights of a network of sigmoids",
     source="notebook C",
+    seeds=1,
+    repeats="every setting; medians count",
 )
 def init_sweep(run: Run, *, steps: int = 200) -> str:
     """Train from each distribution, and compare."""

@@ -23,6 +23,8 @@ CHANCE = 0.12
     label="C1",
     title="Five learning rates for a network of sigmoids",
     source="notebook C",
+    seeds=1,
+    repeats="every setting; medians count",
 )
 def lr_sweep(
     run: Run, *, rates: tuple[float, ...] = (3e-5, 2e-5, 1e-5, 1e-3, 1e-1), steps: int = 200

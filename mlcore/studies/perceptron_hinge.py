@@ -60,6 +60,7 @@ FASTER = Setting("hinge", 200, 1.0)
     title="Perceptron and hinge on twenty points",
     source="Notebook D, part 1: the perceptron criterion against the hinge loss",
     seeds=3_000,
+    repeats="everything: each seed is a draw of points",
     quick={"seeds": 300},
 )
 def perceptron_hinge(

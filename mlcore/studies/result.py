@@ -48,6 +48,8 @@ th, td { padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right;
          white-space: nowrap; vertical-align: top; }
 th { border-bottom: 2px solid #222; } th:first-child, td:first-child { text-align: left; }
 .then { color: #666; } .facts td { text-align: left; white-space: normal; }
+.overview td:nth-child(3) { text-align: left; white-space: normal; }
+.overview td:nth-child(2), .overview th:nth-child(-n+3) { text-align: left; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #666; font-size: .9rem; }
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; }
 """
@@ -127,6 +129,15 @@ class Result:
         ]
         return "\n\n".join(part for part in parts if part)
 
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, as GitHub shows it, with numbers to the right."""
+        head = self._heads()
+        rule = ("---", *("---:" for _ in head[1:]))
+        lines = (head, rule, *map(self._cells, self.table))
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+
     def to_csv(self) -> str:
         """Return the table as CSV with a header line; floats keep every bit, None is empty."""
         file = io.StringIO()
@@ -191,10 +202,10 @@ class Result:
             CSV: "the table",
             JSON: "the table, the settings and the machine",
         }
-        _write(place / CSV, self.to_csv().encode())
-        _write(place / JSON, self.to_json().encode())
+        write(place / CSV, self.to_csv().encode())
+        write(place / JSON, self.to_json().encode())
         for name, image in images.items():
-            _write(place / f"{_file(name)}.png", image)
+            write(place / f"{_file(name)}.png", image)
             files[f"{_file(name)}.png"] = "plot"
         if svg and self.figures:
             from mlcore.plots import save
@@ -209,7 +220,7 @@ class Result:
             model.save(place / f"{_file(name)}.h5", format=self.formats[name])
             files[f"{_file(name)}.h5"] = "network, for mlcore.load"
         # The page comes last: where it is, the rest is.
-        _write(place / PAGE, self._page(images).encode())
+        write(place / PAGE, self._page(images).encode())
         return files
 
     def _heads(self) -> tuple[str, ...]:
@@ -256,17 +267,11 @@ class Result:
             *(f"<p>{html.escape(text)}</p>" for text in self.explanation.split("\n\n")),
             "<h2>Settings</h2>",
             f"<p>The same again:</p><pre>{html.escape(self.command)}</pre>",
-            _html_facts({name.replace("_", " "): _words(v) for name, v in self.settings.items()}),
+            facts_table({name.replace("_", " "): _words(v) for name, v in self.settings.items()}),
             "<h2>Versions and machine</h2>",
-            _html_facts({"took": f"{self.seconds:.1f} s", **self.machine}),
+            facts_table({"took": f"{self.seconds:.1f} s", **self.machine}),
         ]
-        body = "\n".join(part for part in parts if part)
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-            f"<body>\n{body}\n</body>\n</html>\n"
-        )
+        return document(title, "\n".join(part for part in parts if part))
 
     def _html_table(self) -> str:
         def row(tag: str, cells: list[str]) -> str:
@@ -297,7 +302,9 @@ def shown(column: str, value: Any, percent: bool) -> str:
         return f"{value:,}"
     if "seconds" in column:
         return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.3g}"
+    if value == 0 or 1e-2 <= abs(value) < 10:
+        return f"{value:.4f}"
+    return f"{value:.4g}" if 10 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
 @contextmanager
@@ -352,6 +359,31 @@ def facts() -> dict[str, str]:
     return found
 
 
+def document(title: str, body: str) -> str:
+    """Return a page of HTML in the look of all pages here."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def facts_table(lines: dict[str, str]) -> str:
+    """Return names and what is to be said of them as a table of HTML."""
+    rows = "\n".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>"
+        for name, text in lines.items()
+    )
+    return f'<table class="facts">\n{rows}\n</table>'
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -360,11 +392,6 @@ def _made(folder: Path) -> Path:
         reason = "it is a file" if folder.is_file() else error.strerror
         raise InputError(f"cannot write to the folder {folder}: {reason}") from error
     return folder
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _file(name: str) -> str:
@@ -399,14 +426,6 @@ def _words(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_words, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _html_facts(lines: dict[str, str]) -> str:
-    rows = "\n".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(text)}</td></tr>"
-        for name, text in lines.items()
-    )
-    return f'<table class="facts">\n{rows}\n</table>'
 
 
 def _html_image(name: str, image: bytes) -> str:

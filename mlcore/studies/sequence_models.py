@@ -43,6 +43,7 @@ def embedding(seed: int) -> Sequential:
     title="Convolution and embedding for coin flips",
     source="student notebook A",
     seeds=5,
+    repeats="everything, the draw of the sequences too; medians count",
     quick={"sequences": 3_000, "epochs": 10, "seeds": 1},
 )
 def sequence_models(run: Run, *, sequences: int = 5_100, epochs: int = 30) -> str:

@@ -51,6 +51,8 @@ class LayerRates(Callback):
     label="C2",
     title="Five slopes of the sigmoid",
     source="notebook C",
+    seeds=1,
+    repeats="every setting; medians count",
 )
 def slope_sweep(
     run: Run,

@@ -43,8 +43,10 @@ class Study:
     ----------
     name, label, title, source : str
         As given to `study`.
-    seeds : int
-        How many seeds it repeats with unless it is told.
+    seeds : int or None
+        How many seeds it repeats with unless it is told; None where it cannot repeat.
+    repeats : str
+        What is repeated with the seeds; where nothing is, why, and what to do instead.
     quick : dict
         The settings that differ in quick form; "seeds" may be among them.
     percent : tuple of str
@@ -57,7 +59,8 @@ class Study:
     label: str
     title: str
     source: str
-    seeds: int
+    seeds: int | None
+    repeats: str
     quick: dict[str, Any]
     percent: tuple[str, ...]
     function: Function
@@ -80,6 +83,10 @@ class Study:
         module = inspect.getmodule(self.function)
         return (inspect.getdoc(module) if module else None) or ""
 
+    def is_percent(self, column: str) -> bool:
+        """Whether a column is a fraction that is shown as a percentage."""
+        return column in self.percent or "accuracy" in column or "share" in column
+
     def start(
         self,
         quick: bool,
@@ -93,7 +100,9 @@ class Study:
         """Check everything that can be wrong before anything runs; see `mlcore.studies.run`."""
         given = self._checked(settings)
         usual = self.quick if quick else {}
-        count = usual.get("seeds", self.seeds) if seeds is None else seeds
+        count = usual.get("seeds", self.seeds) if seeds is None else check_size(seeds, "seeds")
+        if count is not None and self.seeds is None:
+            raise InputError(f"{self.name} cannot repeat with seeds: {self.repeats}")
         place = None if data is None else Path(data).expanduser()
         if place is not None and not place.exists():
             raise missing(place)
@@ -101,7 +110,7 @@ class Study:
             study=self,
             settings={**self.settings, **{n: v for n, v in usual.items() if n != "seeds"}, **given},
             quick=bool(quick),
-            seeds=check_size(count, "seeds"),
+            seeds=count,
             workers=threads.chosen().number if workers is None else check_size(workers, "workers"),
             data=place,
             plots=bool(plots),
@@ -133,7 +142,8 @@ def study(
     label: str,
     title: str,
     source: str = "",
-    seeds: int = 1,
+    seeds: int | None = None,
+    repeats: str = "it trains each network once",
     quick: Mapping[str, Any] | None = None,
     percent: tuple[str, ...] = (),
 ) -> Callable[[Function], Study]:
@@ -149,8 +159,11 @@ def study(
         One line, what it shows.
     source : str
         Where the experiment comes from.
-    seeds : int
-        How many seeds it repeats with by default; the function reads `Run.seeds`.
+    seeds : int, optional
+        How many seeds it repeats with by default; the function reads `Run.seeds`. Where it is
+        left out, asking for seeds is an error, which says `repeats`.
+    repeats : str
+        With `seeds`, what is repeated and what the table has of it; else why nothing is.
     quick : mapping, optional
         Settings in quick form: only data, epochs, counts, and "seeds".
     percent : tuple of str
@@ -174,7 +187,9 @@ def study(
     """
 
     def made(function: Function) -> Study:
-        found = Study(name, label, title, source, seeds, dict(quick or {}), percent, function)
+        found = Study(
+            name, label, title, source, seeds, repeats, dict(quick or {}), percent, function
+        )
         for setting, default in found.settings.items():
             if setting in RESERVED or default is inspect.Parameter.empty:
                 raise InputError(
@@ -195,7 +210,7 @@ class Run:
     quick : bool
         Whether it is to be done in seconds.
     seeds : int
-        How many seeds to repeat with.
+        How many seeds to repeat with, for a study that can.
     workers : int
         How many processor cores to use.
     data : pathlib.Path or None
@@ -209,14 +224,14 @@ class Run:
         study: Study,
         settings: dict[str, Any],
         quick: bool,
-        seeds: int,
+        seeds: int | None,
         workers: int,
         data: Path | None,
         plots: bool,
         progress: bool,
     ) -> None:
         self.study, self.settings = study, settings
-        self.quick, self.seeds, self.workers, self.data = quick, seeds, workers, data
+        self.quick, self._seeds, self.workers, self.data = quick, seeds, workers, data
         self.progress = progress
         self._rows: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self._figures: dict[str, Any] = {}
@@ -226,6 +241,12 @@ class Run:
         self._notes: list[str] = []
         self._sources: dict[str, str] = {}
         self.plots = plots and self._can_draw()
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds to repeat with."""
+        assert self._seeds is not None, f"{self.study.name} reads seeds, but declares none"
+        return self._seeds
 
     def row(
         self,
@@ -331,9 +352,11 @@ class Run:
             conclusion=" ".join(conclusion.split()),
             notes=tuple(self._notes),
             table=lines,
-            percent=tuple(name for name in self._columns() if self._is_percent(name)),
+            percent=tuple(name for name in self._columns() if self.study.is_percent(name)),
             settings=self.settings
-            | {"quick": self.quick, "seeds": self.seeds, "workers": self.workers}
+            | {"quick": self.quick}
+            | ({} if self._seeds is None else {"seeds": self._seeds})
+            | {"workers": self.workers}
             | self._sources,
             machine=facts(),
             figures=self._figures,
@@ -347,8 +370,8 @@ class Run:
         """Return the command that repeats this run."""
         usual = {**self.study.settings, **(self.study.quick if self.quick else {})}
         words = ["mlcore study run", self.study.name, *(["--quick"] if self.quick else [])]
-        if self.seeds != usual.get("seeds", self.study.seeds):
-            words.append(f"--seeds {self.seeds}")
+        if self._seeds != usual.get("seeds", self.study.seeds):
+            words.append(f"--seeds {self._seeds}")
         for name, value in self.settings.items():
             if value != usual[name]:
                 several = isinstance(value, (tuple, list))
@@ -371,13 +394,10 @@ class Run:
                 line[name] = now.get(name)
         return line
 
-    def _is_percent(self, column: str) -> bool:
-        return column in self.study.percent or "accuracy" in column or "share" in column
-
     def _shown(self, column: str, value: Any) -> str:
         from mlcore.studies.result import shown
 
-        return shown(column, value, self._is_percent(column))
+        return shown(column, value, self.study.is_percent(column))
 
     def _can_draw(self) -> bool:
         from mlcore.plots._figure import new_figure

@@ -56,6 +56,7 @@ SCALES = {"tanh": (-1.3, 1.3), "sigmoid": (-0.1, 1.1), "relu": (-1.0, 2.5)}
     title="What is left after six layers",
     source="Notebook D, part 2; Glorot and Bengio 2010; He and others 2015",
     seeds=5,
+    repeats="every network; means count",
     quick={"seeds": 2},
 )
 def vanishing(run: Run) -> str:
