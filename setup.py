@@ -15,7 +15,7 @@ FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
 # Without what only debuggers and profilers look at: symbols, and tables of each function's frame.
 FLAGS += ["-g0", "-fno-asynchronous-unwind-tables"]
 LINK = ["-Wl,-s,-z,noseparate-code"] if sys.platform == "linux" else []
-# A third smaller, and as fast where little time is spent.
+# Smaller, and as fast where little time is spent.
 SMALL = ["-O2", "-fpeel-loops"]
 
 # The level x86-64-v2 in words that older compilers know too: the oldest processor that a portable
