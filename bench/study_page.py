@@ -57,7 +57,7 @@ PICTURES = {
 }
 # Of the pictures: the least width in pixels, the share that is kept of wide ones with small panels,
 # and colours; with fewer, lines take the colours of others.
-WIDTH, SHARE, COLOURS = 900, 0.6, 128
+WIDTH, SHARE, COLOURS = 900, 0.6, 256
 
 
 def record(folder: Path) -> None:

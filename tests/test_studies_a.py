@@ -31,6 +31,7 @@ def test_a1_gains_where_the_gradient_is_divided_once(noise_mlp):
             assert noise_mlp.histories[name]["learning_rate"][-1] == float(rate) / 4
     assert found["relu, rate 0.1"] > 0.85
     assert found["relu, rate 0.01, as run"] < 0.8
+    assert "Divided twice, it trains too slowly" in noise_mlp.conclusion
     tested = column(noise_mlp, "test_accuracy")
     assert tested["relu, rate 0.1, all training data"] > 0.9
     good = next(value for name, value in tested.items() if name.startswith("good setting"))

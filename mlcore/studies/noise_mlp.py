@@ -121,10 +121,15 @@ def noise_mlp(
     gains = [last[*setting, False] - last[*setting, True] for setting in settings]
     known = settings & REPORTED.keys()
     apart = max((abs(last[*each, True] - REPORTED[each]) for each in known), default=0.0)
-    close = "" if run.quick else f", within {100 * apart:.1f} points"
+    # In quick form there are too few steps for that.
+    as_then = (
+        "Divided twice, it trains too slowly for so few steps."
+        if run.quick
+        else f"Divided twice, it gives the notebook's figures, within {100 * apart:.1f} points."
+    )
     return (
         f"Dividing the gradient by the batch size once instead of twice gains "
         f"{100 * min(gains):.1f} to {100 * max(gains):.1f} points of validation accuracy; the best "
-        f"setting has {max(last.values()):.2%}. Divided twice, it gives the notebook's figures"
-        f"{close}. A good setting has {good:.2%} on the test data."
+        f"setting has {max(last.values()):.2%}. {as_then} A good setting has {good:.2%} on the "
+        "test data."
     )
