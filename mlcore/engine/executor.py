@@ -52,14 +52,16 @@ class NativeExecutor:
         # A fused plan on panels is the only one that writes no gradients.
         writes = narrow_enough or not plan.fused
         self.vectors = with_gradients(plan, vectors) if writes else vectors
+        useful = max(1, int(plan.flops / FLOPS_A_THREAD))
         if narrow_enough:
             narrow = NarrowCompiler(plan, self.vectors, inputs, targets, **settings)
             self.program, self.memory = narrow.program, narrow.memory
+            useful = min(useful, narrow.blocks())
         else:
             wide = WideCompiler(plan, self.vectors, inputs, targets, panels=self.panels, **settings)
             self.program, self.memory = wide.program, wide.memory
             self.panels = wide.packed
-        self.useful_threads = max(1, int(plan.flops / FLOPS_A_THREAD))
+        self.useful_threads = useful
         self._predict = native.predictor()
         self.learns = any(op.phase in ("backward", "update") for op in plan.operations)
 

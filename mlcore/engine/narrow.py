@@ -24,8 +24,9 @@ from mlcore.kernels import ACTIVATIONS, TABLE
 from mlcore.plan import Buffer, Operation, Plan
 
 # Measured: where panels are faster, networks are not narrow. Up to the second width half of a
-# vector of samples is enough, beyond it a whole one.
+# vector of samples is enough, beyond it a whole one; and work for two threads takes several.
 WIDEST, WIDEST_OF_HALF = 64, 8
+VECTORS_FOR_THREADS = 4
 # A larger batch goes in groups of so many samples.
 GROUP = 128
 
@@ -51,9 +52,12 @@ class NarrowCompiler(Compiler):
         lanes = plan.backend.module.LANES[plan.dtype.name]
         buffers = [b for op in plan.operations for b in op.buffers.values() if len(b.shape) == 2]
         widest = max(buffer.columns for buffer in buffers)
+        least = lanes // 2 if widest <= WIDEST_OF_HALF else lanes
+        if plan.flops >= 2 * FLOPS_A_THREAD:
+            least = VECTORS_FOR_THREADS * lanes
         return (
             widest <= WIDEST
-            and plan.batch_size >= (lanes // 2 if widest <= WIDEST_OF_HALF else lanes)
+            and plan.batch_size >= least
             and plan.outputs.columns <= (1 if _by_rows(targets) else lanes // 2)
         )
 
