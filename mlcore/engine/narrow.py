@@ -125,7 +125,7 @@ class NarrowCompiler(Compiler):
                 self.place(name, self.plan.batch_size, 1, self.size, False)
         self.place_answers(twice=False)
         if self.grouped and "gradients" in self.vectors:
-            # A group may write a vector beyond the end.
+            # Two threads never write to one line of the cache.
             self.partial_row = len(self.vectors["gradients"]) // LINE * LINE + 2 * LINE
             size = self.blocks() * self.partial_row
             self.place("partial", size, 0, self.size, False)
