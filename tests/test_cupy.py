@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -397,7 +398,7 @@ def test_every_row_has_a_function(stand_in):
 @pytest.mark.parametrize("made", ["a folder", "a file"])
 def test_what_is_called_cupy_and_is_not_is_told(made, tmp_path):
     if made == "a folder":
-        if find_spec("cupy"):
+        if PathFinder.find_spec("cupy"):
             pytest.skip("an installed package is found before a folder without one")
         (tmp_path / "cupy").mkdir()
     else:

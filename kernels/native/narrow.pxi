@@ -34,6 +34,21 @@ cdef extern from "losses.h":
         double *grad, Py_ssize_t grad_unit, Py_ssize_t first, Py_ssize_t samples,
         Py_ssize_t columns, Py_ssize_t batch) noexcept nogil
 
+    void count_labels_float(
+        const float *outputs, Py_ssize_t outputs_unit, const int32_t *labels, double *right,
+        Py_ssize_t samples, Py_ssize_t columns) noexcept nogil
+    void count_labels_double(
+        const double *outputs, Py_ssize_t outputs_unit, const int32_t *labels, double *right,
+        Py_ssize_t samples, Py_ssize_t columns) noexcept nogil
+    void count_signs_float(
+        const float *outputs, Py_ssize_t outputs_unit, const float *targets,
+        Py_ssize_t targets_unit, double *right, Py_ssize_t samples, Py_ssize_t columns
+    ) noexcept nogil
+    void count_signs_double(
+        const double *outputs, Py_ssize_t outputs_unit, const double *targets,
+        Py_ssize_t targets_unit, double *right, Py_ssize_t samples, Py_ssize_t columns
+    ) noexcept nogil
+
 cdef extern from "tiny.h":
     Direct tiny_float(const Operation *op) noexcept nogil
     Direct tiny_double(const Operation *op) noexcept nogil
@@ -162,6 +177,26 @@ cdef void narrow_loss(
             losses, grad, op.grad.stride, first, samples, op.columns, batch)
 
 
+cdef void narrow_count(
+    const Operation *op, const real *outputs, const real *targets, Py_ssize_t first,
+    Py_ssize_t samples
+) noexcept nogil:
+    """Count right answers: by their labels, which are no turned buffer, or by their sides."""
+    cdef const int32_t *labels = <const int32_t *> op.source + first
+    cdef double *right = <double *> op.out.at + first
+    if real is float:
+        if op.kind == NARROW_COUNT_CLASSES:
+            count_labels_float(outputs, op.x.stride, labels, right, samples, op.columns)
+        else:
+            count_signs_float(
+                outputs, op.x.stride, targets, op.targets.stride, right, samples, op.columns)
+    elif op.kind == NARROW_COUNT_CLASSES:
+        count_labels_double(outputs, op.x.stride, labels, right, samples, op.columns)
+    else:
+        count_signs_double(
+            outputs, op.x.stride, targets, op.targets.stride, right, samples, op.columns)
+
+
 cdef inline real *moved_rows(Rows rows, const char *base, const real *like) noexcept nogil:
     return NULL if rows.at == NULL else <real *> (base + <Py_ssize_t> rows.at)
 
@@ -201,10 +236,8 @@ cdef void run_narrow(
     elif op.kind == NARROW_LOSS:
         narrow_loss(
             op, x, moved_rows(op.targets, base, like), grad, first, samples, step.count)
-    elif op.kind == NARROW_TO_ROW:
-        memcpy(<real *> op.out.at + first, x, samples * sizeof(real))
-    elif op.kind == NARROW_FROM_ROW:
-        memcpy(out, <real *> op.x.at + first, samples * sizeof(real))
+    elif op.kind == NARROW_COUNT_CLASSES or op.kind == NARROW_COUNT_SIDES:
+        narrow_count(op, x, moved_rows(op.targets, base, like), first, samples)
     if op.ones:
         for s in range(whole_vectors(samples, like)):
             out[columns * stride + s] = 1

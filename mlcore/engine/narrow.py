@@ -27,6 +27,8 @@ from mlcore.plan import Buffer, Operation, Plan
 # vector of samples is enough, beyond it a whole one; and work for two threads takes several.
 WIDEST, WIDEST_OF_HALF = 64, 8
 VECTORS_FOR_THREADS = 4
+# What is only there for rows, as are labels.
+BY_ROWS = ("gaussian_noise", "dropout", "softmax_cross_entropy")
 # A larger batch goes in groups of so many samples.
 GROUP = 128
 
@@ -37,13 +39,13 @@ class NarrowCompiler(Compiler):
     @staticmethod
     def suits(plan: Plan, targets: Targets | None) -> bool:
         """Tell whether every layer is narrow, and everything of the kinds that are here."""
-        if plan.losses is None or plan.outputs is None or targets is None:
+        if plan.outputs is None or targets is None or targets.labelled:
             return False
         for op in plan.operations:
             activation = op.arguments.get("activation", "identity")
-            if TABLE[op.kernel].group in ("spatial", "norm", "lookup"):
+            if TABLE[op.kernel].group in ("spatial", "norm", "lookup") or op.kernel in BY_ROWS:
                 return False
-            if op.kernel in ("gaussian_noise", "dropout") or ACTIVATIONS[activation].rowwise:
+            if ACTIVATIONS[activation].rowwise:
                 return False
             if op.kernel == "linear" and not bias_follows_weight(
                 op.arguments["w"], op.arguments["b"]
@@ -55,11 +57,7 @@ class NarrowCompiler(Compiler):
         least = lanes // 2 if widest <= WIDEST_OF_HALF else lanes
         if plan.flops >= 2 * FLOPS_A_THREAD:
             least = VECTORS_FOR_THREADS * lanes
-        return (
-            widest <= WIDEST
-            and plan.batch_size >= least
-            and plan.outputs.columns <= (1 if _by_rows(targets) else lanes // 2)
-        )
+        return widest <= WIDEST and plan.batch_size >= least and plan.outputs.columns <= lanes // 2
 
     def scratch_bytes(self) -> int:
         """Return what a thread needs to turn round what it has, and for the buffers of a group."""
@@ -70,14 +68,7 @@ class NarrowCompiler(Compiler):
         self.grouped = self.plan.batch_size > self.group
         self.stride = self.group
         buffers = [b for op in self.plan.operations for b in op.buffers.values()]
-        # One output is the same in rows and turned round, unless it comes in groups.
-        self.alone = self._outputs().columns == 1 and not self.grouped
-        self.turns = not self.alone and not _by_rows(self.given_targets)
-        self.turned = {
-            b.memory: b
-            for b in buffers
-            if b.place == "arena" and len(b.shape) == 2 and (self.turns or b.memory != "batch.y")
-        }
+        self.turned = {b.memory: b for b in buffers if b.place == "arena" and len(b.shape) == 2}
         widest = max(b.columns for b in self.turned.values())
         used: int = (self.group + self.lanes + widest + 1) * 2 * self.lanes * self.size
         if self.grouped:
@@ -117,23 +108,14 @@ class NarrowCompiler(Compiler):
                     rows = buffer.columns + 1
                     self.place(buffer.memory, rows * self.stride, self.stride, self.size, False)
                 else:
-                    columns = buffer.columns if len(buffer.shape) == 2 else 0
-                    kind = buffer.dtype.itemsize
-                    self.place(buffer.memory, elements(buffer), columns, kind, False)
-        if not self.turns and not self.alone:
-            for name in ("loss.x", "loss.slope"):
-                self.place(name, self.plan.batch_size, 1, self.size, False)
+                    size = buffer.dtype.itemsize
+                    self.place(buffer.memory, elements(buffer), 0, size, False)
         self.place_answers(twice=False)
         if self.grouped and "gradients" in self.vectors:
             # Two threads never write to one line of the cache.
             self.partial_row = len(self.vectors["gradients"]) // LINE * LINE + 2 * LINE
             size = self.blocks() * self.partial_row
             self.place("partial", size, 0, self.size, False)
-
-    def _outputs(self) -> Buffer:
-        outputs = self.plan.outputs
-        assert outputs is not None
-        return outputs
 
     def write(self) -> None:
         """Add the weights of samples, what goes over samples, the sums, and what remains."""
@@ -179,12 +161,11 @@ class NarrowCompiler(Compiler):
     def _add_simple(self, op: Operation) -> None:
         given = op.arguments
         out: Buffer = given["out"]
-        if op.kernel == "gather" and (out.memory in self.turned or self.alone):
+        if op.kernel == "gather":
             self._add_turned("narrow_gather", out, **self.source_of(op))
-        elif op.kernel.startswith("gather"):
-            # The first group needs the weights of all samples: there is a barrier behind "panels".
-            sharing = "panels" if op.kernel == "gather_weights" else "rows"
-            self.program.add(op.kernel, sharing, **{"out": self.rows(out), **self.source_of(op)})
+        elif op.kernel == "gather_weights":
+            # The first group needs those of all samples: there is a barrier behind "panels".
+            self.program.add(op.kernel, "panels", **{"out": self.rows(out), **self.source_of(op)})
         else:
             read = {name: self.rows(given[name]) for name in ("x", "grad", "stored") & given.keys()}
             self._add_turned(
@@ -193,35 +174,24 @@ class NarrowCompiler(Compiler):
             )  # fmt: skip
 
     def _add_loss(self, op: Operation) -> None:
-        given = op.arguments
-        outputs, grad = self._outputs(), given["grad"]
-        if self.alone:
-            slope = None if grad is None else self._as_rows(grad)
-            self.add_loss(op, self._as_rows(outputs), slope)
-        elif self.turns:
-            self.program.add(
-                "narrow_loss", "rows", x=self.rows(outputs), targets=self.rows(given["targets"]),
-                out=self.rows(given["losses"]), grad=self.rows(grad), columns=outputs.columns,
-                local=self.grouped, **self.loss_fields(op),
-            )  # fmt: skip
-        else:
-            self._add_loss_by_rows(op, outputs, grad)
-
-    def _add_loss_by_rows(self, op: Operation, outputs: Buffer, grad: Buffer | None) -> None:
-        """Add the loss of one output that comes in groups."""
+        """Add the loss, and the count of right answers where there are any."""
+        given, targets = op.arguments, self.given_targets
+        outputs: Buffer = given.get("logits") or given["outputs"]
+        common = {"x": self.rows(outputs), "columns": outputs.columns, "local": self.grouped}
+        answers = self.rows(given["targets"])
         self.program.add(
-            "narrow_to_row", "rows", x=self.rows(outputs), out=self.rows("loss.x"),
-            columns=outputs.columns, local=self.grouped,
+            "narrow_loss", "rows", targets=answers, out=self.rows(given["losses"]),
+            grad=self.rows(given["grad"]), **common, **self.loss_fields(op),
         )  # fmt: skip
-        slope = None if grad is None else self.rows("loss.slope")
-        self.add_loss(op, self.batch_rows("loss.x"), slope)
-        if grad is not None:
-            self._add_turned("narrow_from_row", grad, x=slope, columns=grad.columns)
-
-    def _as_rows(self, buffer: Buffer) -> Rows:
-        """Return where rows of one number lie, which are the samples of one unit."""
-        at, _, flip = self.batch_rows(buffer)
-        return at, 1, flip
+        if targets.sides:
+            self.program.add(
+                "narrow_count_sides", "rows", targets=answers, out=self.rows("right"), **common
+            )
+        elif targets.classes is not None:
+            self.program.add(
+                "narrow_count_classes", "rows", source=self.batch_rows("classes")[0],
+                out=self.rows("right"), **common,
+            )  # fmt: skip
 
     def _add_forward(self, op: Operation) -> None:
         given = op.arguments
@@ -252,8 +222,3 @@ class NarrowCompiler(Compiler):
             weights=self.address("parameters", weight.offset), depth=weight.shape[0],
             columns=weight.shape[1], **fields,
         )  # fmt: skip
-
-
-def _by_rows(targets: Targets) -> bool:
-    """Tell whether answers are counted, or classes told apart, which is done by rows."""
-    return targets.judge is not None or targets.labelled
