@@ -1250,6 +1250,40 @@ def test_deep_networks_of_a_few_units_have_the_same_bits_for_any_number_of_threa
     assert bits(1) == bits(2) == bits(4)
 
 
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("apart", [False, True])
+def test_narrow_networks_do_not_see_what_stood_in_the_scratch(apart, backend, dtype, monkeypatch):
+    def layers():
+        hidden = [Dense(48), Activation("gelu")] if apart else [Dense(48, "gelu")]
+        return [Dense(48, "silu"), *hidden, Dense(1)]
+
+    # The second thread begins with the short group, whose last vector is not full.
+    case = Case(layers, SGD(0.01), 8, 1, 199, 199, "mse")
+    clean, empty = trained(case, 3, dtype, 2, backend=backend).bits, np.empty
+
+    def used_before(shape, dtype=float, **given):
+        array = empty(shape, dtype, **given)
+        if array.dtype == np.uint8:
+            array.fill(255)  # As a float, NaN.
+        return array
+
+    monkeypatch.setattr(np, "empty", used_before)
+    assert trained(case, 3, dtype, 2, backend=backend).bits == clean
+
+
+@pytest.mark.parametrize("dtype", CLOSE)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_lies_behind_the_last_sample_may_overflow(backend, dtype):
+    """Only for samples does the activation keep the numbers small from layer to layer."""
+
+    def layers():
+        steep = {"name": "constant", "value": 1e15}
+        return [*(Dense(8, "tanh", kernel_initializer=steep) for _ in range(25)), Dense(1)]
+
+    assert_agreement(Case(layers, SGD(0.01), 5, 1, 37, 21, "mse"), backend, dtype)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_predictions_of_a_few_samples_follow_the_layers(backend):
     model = Sequential([Dense(4, "relu"), Dense(3)], seed=1, backend=backend).build(5)

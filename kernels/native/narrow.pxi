@@ -139,8 +139,8 @@ cdef void narrow_forward(
 
 
 cdef void narrow_backward(
-    const Operation *op, const real *x, const real *stored, Py_ssize_t samples, real *grad,
-    real *dx, real *dw, real *scratch
+    const Operation *op, real *x, const real *stored, Py_ssize_t samples, real *grad, real *dx,
+    real *dw, real *scratch
 ) noexcept nogil:
     """The gradients of the weights and of the input, each unless NULL; `grad` is used up."""
     cdef Py_ssize_t stride = op.grad.stride, depth = op.depth, columns = op.columns
@@ -151,6 +151,9 @@ cdef void narrow_backward(
             columns, samples)
     clear_tail(grad, stride, columns, samples)
     if dw != NULL:
+        # Activations end at the last sample: behind it may be NaN that an earlier run has left in
+        # the scratch, or what products, with no activation to bound them, have let grow.
+        clear_tail(x, stride, depth, samples)
         if real is float:
             narrow_gradient_float(
                 x, grad, stride, samples, depth + op.biased, columns, scratch, dw)
