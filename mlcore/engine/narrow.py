@@ -39,7 +39,7 @@ class NarrowCompiler(Compiler):
     @staticmethod
     def suits(plan: Plan, targets: Targets | None) -> bool:
         """Tell whether every layer is narrow, and everything of the kinds that are here."""
-        if plan.outputs is None or targets is None or targets.labelled:
+        if plan.losses is None or plan.outputs is None or targets is None or targets.labelled:
             return False
         for op in plan.operations:
             activation = op.arguments.get("activation", "identity")
