@@ -5,8 +5,8 @@
 
 takes each run's table over into `bench/studies/`, and its pictures, made smaller, into
 `docs/images/studies/`; then it writes the second part of the page anew from all that is recorded
-there. Of a study that several folders have, the last one counts. Without a folder it only writes the
-page. Quick runs are left alone.
+there. Of a study that several folders have, the last one counts. Without a folder it only writes
+the page. Quick runs are left alone.
 """
 
 from __future__ import annotations
