@@ -1,11 +1,12 @@
 """Record full runs of the studies, and make of them what `docs/studies.md` says was found.
 
     mlcore study run all --out FOLDER
-    python bench/study_page.py FOLDER
+    python bench/study_page.py FOLDER [ANOTHER ...]
 
 takes each run's table over into `bench/studies/`, and its pictures, made smaller, into
 `docs/images/studies/`; then it writes the second part of the page anew from all that is recorded
-there. Without a folder it only writes the page. Quick runs are left alone.
+there. Of a study that several folders have, the last one counts. Without a folder it only writes
+the page. Quick runs are left alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ PICTURES = {
     "lr-sweep": {"loss": "loss over the steps for five rates"},
     "slope-sweep": {"loss": "loss over the steps for five slopes"},
     "init-sweep": {"accuracy": "accuracy by first weights"},
-    "activation-zoo": {"accuracy-curves": "accuracy over the steps"},
+    "activation-zoo": {
+        "accuracy-curves": "accuracy over the steps",
+        "lost-classes": "accuracies of relus with many seeds, over the classes that they lost",
+    },
     "cosine": {"accuracy": "accuracy over the steps"},
     "dashboard": {"panels": "twelve panels: activations, weights and updates of every layer"},
     "perceptron-hinge": {
@@ -76,7 +80,13 @@ def record(folder: Path) -> None:
             continue
         (TABLES / f"{name}.json").write_text(json.dumps(read, indent=1) + "\n", encoding="utf-8")
         for figure in PICTURES[name]:
-            shrink(folder / name / f"{figure}.png", IMAGES / f"{name}-{figure}.png")
+            source, target = folder / name / f"{figure}.png", IMAGES / f"{name}-{figure}.png"
+            if source.is_file():
+                shrink(source, target)
+            else:
+                # That of another run would not belong to this one's table.
+                target.unlink(missing_ok=True)
+                print(f"{name}: has no {source.name}")
         print(f"{name}: recorded")
 
 

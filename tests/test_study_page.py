@@ -75,6 +75,16 @@ def test_a_run_is_taken_over_with_table_and_pictures(elsewhere, tmp_path):
     assert elsewhere.PAGE.read_text() == before
 
 
+def test_a_picture_of_another_run_does_not_stay(elsewhere, tmp_path):
+    result = studies.run("coin-flips", sequences=64, epochs=1, seeds=1, plots=False)
+    result.save(tmp_path / "coin-flips")
+    elsewhere.IMAGES.mkdir()
+    (elsewhere.IMAGES / "coin-flips-first-layer.png").touch()
+    elsewhere.main([str(tmp_path)])
+    assert list(elsewhere.IMAGES.iterdir()) == []
+    assert "coin-flips-first-layer" not in elsewhere.PAGE.read_text()
+
+
 def test_a_quick_run_is_left_alone(elsewhere, tmp_path):
     result = studies.run("coin-flips", quick=True, sequences=64, epochs=1, seeds=1, plots=False)
     result.save(tmp_path / "coin-flips")
