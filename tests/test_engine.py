@@ -507,7 +507,7 @@ def narrow_case(seed):
         soft=True,
         weighted=bool(rng.random() < 0.5),
         source=source,
-        scale=1 / 255 if source == "uint8" else 1.0,
+        scale=1 / 255 if source == "uint8" else (1.0, 0.5)[seed % 2],
         seed=seed,
         regularizer=drawn_regularizer(rng, 0.3),
     )
