@@ -582,6 +582,14 @@ EDGES = {
     "no bias anywhere": Case(
         lambda: [Dense(70, "silu", use_bias=False), Dense(3, use_bias=False)], SGD(0.1)
     ),
+    "a few units without a bias": Case(
+        lambda: [
+            *(Dense(units, name, use_bias=False) for units, name in ((1, "relu"), (2, "tanh"))),
+            *(Dense(2, name, use_bias=False) for name in ("leaky_relu", "identity", "gelu")),
+            Dense(1, use_bias=False),
+        ],
+        SGD(0.1), 1, 1, 50, 20, "mse", seed=1,
+    ),
     "activation on activation": Case(
         lambda: [Activation("gelu"), Dense(7, "relu"), Activation("silu"), Activation("elu"),
                  Dense(3)],
