@@ -500,7 +500,7 @@ def narrow_case(seed):
         soft=True,
         weighted=bool(rng.random() < 0.5),
         source=source,
-        scale=1 / 255 if source == "uint8" else 1.0,
+        scale=1 / 255 if source == "uint8" else (1.0, 0.5)[seed % 2],
         seed=seed,
         regularizer=drawn_regularizer(rng, 0.3),
     )
@@ -574,6 +574,14 @@ EDGES = {
     "nothing to learn": Case(lambda: [Activation("tanh")], SGD(0.1), 3, 3),
     "no bias anywhere": Case(
         lambda: [Dense(70, "silu", use_bias=False), Dense(3, use_bias=False)], SGD(0.1)
+    ),
+    "a few units without a bias": Case(
+        lambda: [
+            *(Dense(units, name, use_bias=False) for units, name in ((1, "relu"), (2, "tanh"))),
+            *(Dense(2, name, use_bias=False) for name in ("leaky_relu", "identity", "gelu")),
+            Dense(1, use_bias=False),
+        ],
+        SGD(0.1), 1, 1, 50, 20, "mse", seed=1,
     ),
     "activation on activation": Case(
         lambda: [Activation("gelu"), Dense(7, "relu"), Activation("silu"), Activation("elu"),

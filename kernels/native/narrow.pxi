@@ -106,7 +106,7 @@ cdef void narrow_gather(
     const void *source, int kind, const int64_t *taken, Py_ssize_t columns, real scale, real *out,
     Py_ssize_t stride, Py_ssize_t samples
 ) noexcept nogil:
-    """out[k][s] = source[taken[s]][k] * scale, and zero behind the last sample."""
+    """out[k][s] = source[taken[s]][k] * scale."""
     if columns > PICKED:
         if real is float:
             if kind == 1:
@@ -123,7 +123,6 @@ cdef void narrow_gather(
         pick(<const float *> source, taken, columns, scale, out, stride, samples)
     else:
         pick(<const double *> source, taken, columns, scale, out, stride, samples)
-    clear_tail(out, stride, columns, samples)
 
 
 cdef void narrow_forward(
@@ -151,8 +150,8 @@ cdef void narrow_backward(
             columns, samples)
     clear_tail(grad, stride, columns, samples)
     if dw != NULL:
-        # Activations end at the last sample: behind it may be NaN that an earlier run has left in
-        # the scratch, or what products, with no activation to bound them, have let grow.
+        # Behind the last sample there may be NaN that another run has left in the scratch, or what
+        # products, with no activation there to bound them, have let grow.
         clear_tail(x, stride, depth, samples)
         if real is float:
             narrow_gradient_float(
@@ -235,7 +234,6 @@ cdef void run_narrow(
     elif op.kind == NARROW_ACTIVATION_BACKWARD:
         activate_backward(
             op.activation, number, grad, stride, stored, stride, out, stride, columns, samples)
-        clear_tail(out, stride, columns, samples)
     elif op.kind == NARROW_LOSS:
         narrow_loss(
             op, x, moved_rows(op.targets, base, like), grad, first, samples, step.count)
