@@ -26,7 +26,9 @@ WIDTHS = (784, 512, 64, 32, 10)
 BATCH, RATE, NOISE = 50, 0.1, 0.05
 # Layers with noise before them are the first three; the last layer has softmax.
 NOISY, LAST = 3, len(WIDTHS) - 2
-STEPS, TIMES, ROUNDS, TARGET = 5, 40, 30, 15
+STEPS, TIMES, ROUNDS, TARGET = 5, 200, 12, 15
+# Long enough for the threads of NumPy's BLAS, which wait for more to do, to have gone to sleep.
+PAUSE = 0.1
 CHECKED_STEPS, TOLERANCE = 20, 1e-4
 
 
@@ -140,6 +142,7 @@ def measure(activation: str, x: Array, y: Array) -> tuple[float, float]:
     taken: tuple[list[float], list[float]] = ([], [])
     for turn in range(ROUNDS + 1):
         for side, values, times in zip(pair, given, taken, strict=True):
+            time.sleep(PAUSE)
             begun = time.perf_counter()
             train(side, values, y[: len(values)])
             if turn:
@@ -150,7 +153,7 @@ def measure(activation: str, x: Array, y: Array) -> tuple[float, float]:
 def main() -> None:
     """Check, measure and print."""
     generator = np.random.default_rng(0)
-    # So many more steps that what `fit` prepares once weighs no more than in an epoch.
+    # So many more steps that they are an epoch of the study: what `fit` prepares counts in full.
     x = generator.random((TIMES * STEPS * BATCH, WIDTHS[0])) * (generator.random(WIDTHS[0]) < 0.5)
     y = generator.integers(0, WIDTHS[-1], len(x))
     measured = {}
