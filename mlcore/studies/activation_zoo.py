@@ -11,7 +11,7 @@ is the notebook's NaN. How many classes are lost is the seed's doing, as the row
 shows, on a part of the images: most networks lose none, some one or two. So the notebook's 91.51,
 85.56 and 71.55 % may well be what single runs of relus came to, and no property of relu6, of
 cross-entropy, or of the rate. Relu6 is relu here, since no activation reaches 6; at the rate 2e-5
-all outputs die.
+more outputs die.
 
 Cross-entropy needs probabilities, which a relu does not give; what the notebook computed for "relu
 with cross-entropy" is not known. Here the output of that network is a sigmoid. At its rate 2e-5 its
