@@ -226,43 +226,6 @@ INLINE void NAME(mean_losses)(
     }
 }
 
-/* right[i] is one where the first largest output of a sample stands at its label, else, as with NaN,
- * zero; samples in the lanes. */
-static inline void NAME(count_labels)(
-    const real *outputs, ptrdiff_t outputs_unit, const int32_t *labels, double *right,
-    ptrdiff_t samples, ptrdiff_t columns)
-{
-    for (ptrdiff_t i = 0; i < samples; i += LANES) {
-        const ptrdiff_t left = samples - i;
-        vec best = NAME(load)(outputs + i, left);
-        ivec place = {0}, valid = best == best;
-        for (ptrdiff_t j = 1; j < columns; j++) {
-            const vec output = NAME(load)(outputs + j * outputs_unit + i, left);
-            const ivec larger = output > best;
-            best = NAME(select)(larger, output, best);
-            place = (larger & (place * 0 + (int)j)) | (~larger & place);
-            valid &= output == output;
-        }
-        for (ptrdiff_t lane = 0; lane < LANES && lane < left; lane++)
-            right[i + lane] = valid[lane] && place[lane] == labels[i + lane];
-    }
-}
-
-/* right[i] is the share of a sample's outputs that stand on the side of zero that their targets ask
- * for; samples in the lanes. */
-static inline void NAME(count_signs)(
-    const real *outputs, ptrdiff_t outputs_unit, const real *targets, ptrdiff_t targets_unit,
-    double *right, ptrdiff_t samples, ptrdiff_t columns)
-{
-    for (ptrdiff_t i = 0; i < samples; i++) {
-        ptrdiff_t same = 0;
-        for (ptrdiff_t j = 0; j < columns; j++)
-            same += (outputs[j * outputs_unit + i] > 0) ==
-                    (targets[j * targets_unit + i] > (real)0.5);
-        right[i] = (double)same / (double)columns;
-    }
-}
-
 /* Means over outputs, for a group of samples that stand in the lanes; every pointer is to its first
  * sample, but `weights` to the batch's. */
 static inline void NAME(group_losses)(

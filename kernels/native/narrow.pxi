@@ -34,21 +34,6 @@ cdef extern from "losses.h":
         double *grad, Py_ssize_t grad_unit, Py_ssize_t first, Py_ssize_t samples,
         Py_ssize_t columns, Py_ssize_t batch) noexcept nogil
 
-    void count_labels_float(
-        const float *outputs, Py_ssize_t outputs_unit, const int32_t *labels, double *right,
-        Py_ssize_t samples, Py_ssize_t columns) noexcept nogil
-    void count_labels_double(
-        const double *outputs, Py_ssize_t outputs_unit, const int32_t *labels, double *right,
-        Py_ssize_t samples, Py_ssize_t columns) noexcept nogil
-    void count_signs_float(
-        const float *outputs, Py_ssize_t outputs_unit, const float *targets,
-        Py_ssize_t targets_unit, double *right, Py_ssize_t samples, Py_ssize_t columns
-    ) noexcept nogil
-    void count_signs_double(
-        const double *outputs, Py_ssize_t outputs_unit, const double *targets,
-        Py_ssize_t targets_unit, double *right, Py_ssize_t samples, Py_ssize_t columns
-    ) noexcept nogil
-
 cdef extern from "tiny.h":
     Direct tiny_float(const Operation *op) noexcept nogil
     Direct tiny_double(const Operation *op) noexcept nogil
@@ -63,8 +48,7 @@ cdef inline void narrow_product(
     Py_ssize_t depth, Py_ssize_t rows, Py_ssize_t samples, real *c
 ) noexcept nogil:
     """c[i][s] = sum over k of a[i * a_row + k * a_depth] * b[k][s]."""
-    cdef Py_ssize_t lanes = lanes_of(a)
-    cdef Py_ssize_t vectors = (samples + lanes - 1) // lanes
+    cdef Py_ssize_t vectors = whole_vectors(samples, a) // lanes_of(a)
     if real is float:
         tiles_float(a, a_row, a_depth, b, stride, depth, rows, vectors, c, stride)
     else:
@@ -179,26 +163,6 @@ cdef void narrow_loss(
             losses, grad, op.grad.stride, first, samples, op.columns, batch)
 
 
-cdef void narrow_count(
-    const Operation *op, const real *outputs, const real *targets, Py_ssize_t first,
-    Py_ssize_t samples
-) noexcept nogil:
-    """Count right answers: by their labels, which are no turned buffer, or by their sides."""
-    cdef const int32_t *labels = <const int32_t *> op.source + first
-    cdef double *right = <double *> op.out.at + first
-    if real is float:
-        if op.kind == NARROW_COUNT_CLASSES:
-            count_labels_float(outputs, op.x.stride, labels, right, samples, op.columns)
-        else:
-            count_signs_float(
-                outputs, op.x.stride, targets, op.targets.stride, right, samples, op.columns)
-    elif op.kind == NARROW_COUNT_CLASSES:
-        count_labels_double(outputs, op.x.stride, labels, right, samples, op.columns)
-    else:
-        count_signs_double(
-            outputs, op.x.stride, targets, op.targets.stride, right, samples, op.columns)
-
-
 cdef inline real *moved_rows(Rows rows, const char *base, const real *like) noexcept nogil:
     return NULL if rows.at == NULL else <real *> (base + <Py_ssize_t> rows.at)
 
@@ -237,8 +201,14 @@ cdef void run_narrow(
     elif op.kind == NARROW_LOSS:
         narrow_loss(
             op, x, moved_rows(op.targets, base, like), grad, first, samples, step.count)
-    elif op.kind == NARROW_COUNT_CLASSES or op.kind == NARROW_COUNT_SIDES:
-        narrow_count(op, x, moved_rows(op.targets, base, like), first, samples)
+    elif op.kind == NARROW_COUNT_CLASSES:
+        count_classes(
+            x, 1, op.x.stride, columns, <const int32_t *> op.source + first,
+            <double *> op.out.at + first, 0, samples)
+    elif op.kind == NARROW_COUNT_SIDES:
+        count_sides(
+            x, 1, op.x.stride, columns, moved_rows(op.targets, base, like), 1, op.targets.stride,
+            <double *> op.out.at + first, 0, samples)
     if op.ones:
         for s in range(whole_vectors(samples, like)):
             out[columns * stride + s] = 1

@@ -27,8 +27,8 @@ cdef void gather_rows(
 
 
 cdef void count_classes(
-    const real *z, Py_ssize_t z_row, Py_ssize_t columns, const int32_t *labels, double *right,
-    Py_ssize_t first, Py_ssize_t last
+    const real *z, Py_ssize_t z_row, Py_ssize_t z_unit, Py_ssize_t columns, const int32_t *labels,
+    double *right, Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
     """One where a row's first largest output stands at its label, else, as with NaN, zero."""
     cdef Py_ssize_t row, j, best
@@ -39,22 +39,27 @@ cdef void count_classes(
         best = 0
         valid = True
         for j in range(columns):
-            if at[j] > at[best]:
+            if at[j * z_unit] > at[best * z_unit]:
                 best = j
-            valid = valid and at[j] == at[j]
+            valid = valid and at[j * z_unit] == at[j * z_unit]
         right[row] = 1 if valid and best == labels[row] else 0
 
 
 cdef void count_sides(
-    const real *z, Py_ssize_t z_row, Py_ssize_t columns, const real *targets,
-    Py_ssize_t targets_row, double *right, Py_ssize_t first, Py_ssize_t last
+    const real *z, Py_ssize_t z_row, Py_ssize_t z_unit, Py_ssize_t columns, const real *targets,
+    Py_ssize_t targets_row, Py_ssize_t targets_unit, double *right, Py_ssize_t first,
+    Py_ssize_t last
 ) noexcept nogil:
     """The share of a row's outputs that stand on the side of zero that their targets ask for."""
     cdef Py_ssize_t row, j, same
+    cdef const real *at
+    cdef const real *wanted
     for row in range(first, last):
+        at = z + row * z_row
+        wanted = targets + row * targets_row
         same = 0
         for j in range(columns):
-            same += (z[row * z_row + j] > 0) == (targets[row * targets_row + j] > 0.5)
+            same += (at[j * z_unit] > 0) == (wanted[j * targets_unit] > 0.5)
         right[row] = <double> same / columns
 
 
@@ -187,10 +192,10 @@ cdef void run_typed(
             rows_at(op.sample_weights, step, like), out, grad, op.grad.stride, first, last,
             columns, step.count)
     elif op.kind == COUNT_CLASSES:
-        count_classes(x, op.x.stride, columns, labels, <double *> out, first, last)
+        count_classes(x, op.x.stride, 1, columns, labels, <double *> out, first, last)
     elif op.kind == COUNT_SIDES:
         count_sides(
-            x, op.x.stride, columns, targets, op.targets.stride, <double *> out, first, last)
+            x, op.x.stride, 1, columns, targets, op.targets.stride, 1, <double *> out, first, last)
     elif op.kind == COPY_OUT and out != NULL:
         for row in range(first, last):
             memcpy(

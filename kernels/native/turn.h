@@ -52,14 +52,7 @@ INLINE vec NAME(interleaved)(vec a, vec b, const int size, const int upper)
         const int element = place / (2 * size) * size + place % size;
         from[i] = (place / size % 2 ? LANES : 0) + start + element;
     }
-#if defined(__clang__)
-    vec found;
-    for (int i = 0; i < LANES; i++)
-        found[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
-    return found;
-#else
-    return __builtin_shuffle(a, b, from);
-#endif
+    return NAME(chosen)(a, b, from);
 }
 
 /* LANES rows of BLOCK columns: column[j][i] = x[i * row + j]. */

@@ -199,6 +199,19 @@ INLINE vec NAME(exchanged)(vec x, const int distance)
 #endif
 }
 
+/* The elements of `a` and `b`, one behind the other, that have these numbers. */
+INLINE vec NAME(chosen)(vec a, vec b, ivec from)
+{
+#if defined(__clang__)
+    vec found;
+    for (int i = 0; i < LANES; i++)
+        found[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
+    return found;
+#else
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
 /* Half of the elements of `a` and half of those of `b`, with respect to one bit of their numbers,
  * `distance`: the elements of `a` without it (or, `upper`, with it) stay together in the places
  * without it, and those of `b` in the places with it. */
@@ -210,14 +223,7 @@ INLINE vec NAME(merged)(vec a, vec b, const int distance, const int upper)
         const int own = upper ? i | distance : i & ~distance;
         from[i] = i & distance ? LANES + own : own;
     }
-#if defined(__clang__)
-    vec found;
-    for (int i = 0; i < LANES; i++)
-        found[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
-    return found;
-#else
-    return __builtin_shuffle(a, b, from);
-#endif
+    return NAME(chosen)(a, b, from);
 }
 
 /* The sum and the largest of the elements, in every element. */
